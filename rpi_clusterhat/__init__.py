@@ -1,0 +1,1 @@
+"""Run a Raspberry Pi Cluster HAT from Python."""

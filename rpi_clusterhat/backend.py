@@ -1,0 +1,229 @@
+"""What a backend is, and how a plugin is found and opened.
+
+A backend drives a bank of lines. It knows offsets and levels (True is high), nothing of nodes. A plugin is
+a `Plugin` that an entry point of the group ``rpi_clusterhat.backends`` names; the built-in ones are found
+the same way as a stranger's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from .errors import (
+    AmbiguousBackendError,
+    BackendUnavailableError,
+    SettingError,
+    UnknownBackendError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .clock import Clock
+
+__all__ = [
+    "GROUP",
+    "Backend",
+    "Installed",
+    "Line",
+    "Opening",
+    "Option",
+    "Plugin",
+    "SupportsSetUp",
+    "installed",
+    "load",
+    "parse_bool",
+    "parse_int",
+    "parse_options",
+]
+
+GROUP = "rpi_clusterhat.backends"
+
+
+class Backend(Protocol):
+    """A bank of lines, open.
+
+    Opening changes no level. The cluster calls a backend from one thread at a time, not always the same.
+    Errors are those of `rpi_clusterhat.errors` that lean on `BackendError`; a call after `close` raises
+    `ClosedError`.
+    """
+
+    @property
+    def holds_levels(self) -> bool:
+        """Whether outputs keep their level once this is closed or its process has died: found out, not
+        assumed."""
+        ...
+
+    def read(self) -> Mapping[int, bool]:
+        """The level at the pin of each line, by offset. Never writes to the hardware."""
+        ...
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        """Makes these lines outputs with these levels, without a glitch on the way, together in one
+        transaction where the hardware can; the other lines are left as they are. A line that the backend was
+        not opened with is a `ValueError`, and nothing is written."""
+        ...
+
+    def close(self) -> None:
+        """Gives the lines back. May be called again."""
+        ...
+
+
+@runtime_checkable
+class SupportsSetUp(Protocol):
+    """A backend whose bank starts out unset after it got power, such as an expander with all pins inputs."""
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether anybody has set the bank up since it got power, as seen by the last `Backend.read`."""
+        ...
+
+    def set_up(self, levels: Mapping[int, bool]) -> None:
+        """Sets the output levels first and only then makes the lines outputs."""
+        ...
+
+
+class Line(NamedTuple):
+    """A line that a board uses."""
+
+    offset: int
+    name: str
+    """What it switches: ``p1`` …, ``alert``, ``led``, ``hub``, ``wp``. For labels and the simulation."""
+
+
+class Opening(NamedTuple):
+    """What a plugin gets to open its backend with."""
+
+    lines: Sequence[Line]
+    options: Mapping[str, Any]
+    """A value for each of the plugin's options."""
+    clock: Clock
+    lock_dir: str
+    """Where locks that processes share have their files."""
+    shared: dict[str, Any]
+    """Objects that the banks of one cluster share; empty for the first of them."""
+
+
+class Option(NamedTuple):
+    """An option of a plugin, which users give as ``-o NAME=VALUE`` or under ``options`` in a file."""
+
+    name: str
+    parse: Callable[[str], Any]
+    """From text; raises `ValueError` whose text says what is allowed."""
+    default: Any
+    help: str
+
+
+def _usable(options: Mapping[str, Any]) -> None:
+    del options
+
+
+class Plugin(NamedTuple):
+    """What the entry point names."""
+
+    summary: str
+    options: Sequence[Option]
+    open: Callable[[Opening], Backend]
+    """Opens the backend, or raises `BackendUnavailableError` from its cause. Imports third parties here."""
+    check: Callable[[Mapping[str, Any]], None] = _usable
+    """Raises the `BackendUnavailableError` that opening with these options would; opens and changes
+    nothing."""
+
+
+def parse_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "yes", "true", "on"):
+        return True
+    if word in ("0", "no", "false", "off"):
+        return False
+    raise ValueError("yes or no")
+
+
+def parse_int(low: int, high: int, *, form: str = "d") -> Callable[[str], int]:
+    """A parser for a whole number in a range, decimal or ``0x`` hexadecimal."""
+
+    def parse(text: str) -> int:
+        allowed = f"a number from {low:#{form}} to {high:#{form}}" if form == "x" else f"a number from {low} to {high}"
+        try:
+            value = int(text, 0)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if not low <= value <= high:
+            raise ValueError(allowed)
+        return value
+
+    return parse
+
+
+class Installed(NamedTuple):
+    """A plugin as its distribution declares it, not imported yet."""
+
+    name: str
+    target: str
+    """Module and attribute: ``rpi_clusterhat_sim:plugin``."""
+    distribution: str
+
+
+def installed() -> list[Installed]:
+    """All plugins on the import path, by name. Imports none of them."""
+    from importlib.metadata import entry_points
+
+    found = {
+        Installed(ep.name, ep.value, ep.dist.name if ep.dist is not None else "?") for ep in entry_points(group=GROUP)
+    }
+    return sorted(found)
+
+
+def load(name: str) -> Plugin:
+    """The plugin of this name, imported.
+
+    Raises `UnknownBackendError`, `AmbiguousBackendError`, or `BackendUnavailableError` where its module
+    does not import.
+    """
+    plugins = installed()
+    matches = [p for p in plugins if p.name == name]
+    if not matches:
+        names = ", ".join(sorted({p.name for p in plugins})) or "none"
+        raise UnknownBackendError(f"no backend is called {name!r}: installed in the group {GROUP} are {names}")
+    if len(matches) > 1:
+        both = " and ".join(p.distribution for p in matches)
+        raise AmbiguousBackendError(f"the backend {name!r} is offered by {both}: uninstall one of them")
+    module_name, _, attribute = matches[0].target.partition(":")
+    from importlib import import_module
+
+    try:
+        plugin = getattr(import_module(module_name), attribute)
+    except Exception as error:
+        raise BackendUnavailableError(
+            f"the backend {name!r} of {matches[0].distribution} cannot be loaded from {matches[0].target}: {error}"
+        ) from error
+    if not isinstance(plugin, Plugin):
+        raise BackendUnavailableError(
+            f"the backend {name!r} of {matches[0].distribution}: {matches[0].target} is not a Plugin"
+        )
+    return plugin
+
+
+def parse_options(name: str, plugin: Plugin, given: Mapping[str, object], where: str) -> dict[str, Any]:
+    """A value for each option of the plugin. ``where`` is the place to name in errors.
+
+    Values that are not text are taken by their text, so that ``32``, ``"32"`` and ``"0x20"`` are one.
+    Raises `SettingError`.
+    """
+    known = {option.name: option for option in plugin.options}
+    for key in given:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise SettingError(f"{where}: the backend {name} has no option {key!r}: it has {allowed}")
+    values: dict[str, Any] = {}
+    for option in plugin.options:
+        if option.name not in given:
+            values[option.name] = option.default
+            continue
+        value = given[option.name]
+        text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        try:
+            values[option.name] = option.parse(text)
+        except ValueError as error:
+            raise SettingError(f"{where}: {option.name}={value}: must be {error}") from error
+    return values

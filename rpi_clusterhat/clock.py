@@ -1,0 +1,42 @@
+"""The one place that asks for the time and that waits."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SYSTEM", "Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Seconds that only go forward, and two ways to let them pass. May be used from any thread."""
+
+    def now(self) -> float: ...
+    def sleep(self, seconds: float) -> None: ...
+    async def asleep(self, seconds: float) -> None: ...
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class SystemClock:
+    """Seconds since the controller booted: the same in every process, blind to the wall clock, and
+    counting on while the machine sleeps (``CLOCK_BOOTTIME``; elsewhere than on Linux the monotonic clock)."""
+
+    now: Callable[[], float] = staticmethod(_boottime if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic)
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        import asyncio  # the dearest import of all, and only this needs it
+
+        await asyncio.sleep(max(0.0, seconds))
+
+
+SYSTEM: Clock = SystemClock()

@@ -1,0 +1,7 @@
+"""What users and plugin authors test with. Needs no hardware and no test framework."""
+
+from .clock import FakeClock
+from .conformance import BackendConformance
+from .expander import FakeExpander, FakeSMBus
+
+__all__ = ["BackendConformance", "FakeClock", "FakeExpander", "FakeSMBus"]

@@ -1,0 +1,187 @@
+"""The tests that every backend passes, the built-in ones and a stranger's.
+
+Inherit `BackendConformance` in a test module, give it a bank to work on, and run it with pytest:
+
+    class TestMine(BackendConformance):
+        def open(self): return open_mine(...)
+        def outside(self): return levels_seen_by_a_meter(...)
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.backend import SupportsSetUp
+from rpi_clusterhat.errors import ClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rpi_clusterhat.backend import Backend
+
+__all__ = ["BackendConformance"]
+
+
+def _raises(expected: type[Exception], call: Callable[[], object]) -> None:
+    try:
+        call()
+    except expected:
+        return
+    raise AssertionError(f"{expected.__name__} was not raised")
+
+
+class BackendConformance:
+    """What `rpi_clusterhat.backend.Backend` promises, as tests. Each test gets a bank as `offsets` describes
+    it, in the state that `reset` puts it in: lines that can be switched, all low, set up."""
+
+    offsets: Sequence[int] = (0, 1, 2, 3)
+    """Offsets of lines that the backend was opened with and that tests may switch; at least three."""
+
+    foreign_offset = 4711
+    """An offset that the backend was not opened with."""
+
+    def reset(self) -> None:
+        """Puts the bank into the state in which each test begins. Called before each test."""
+
+    def open(self) -> Backend:
+        """Opens the backend on the bank, as a new program would."""
+        raise NotImplementedError
+
+    def outside(self) -> Mapping[int, bool]:
+        """The levels of `offsets` as a meter at the pins would show them, not by way of the backend."""
+        raise NotImplementedError
+
+    def make_unset(self) -> bool:
+        """Takes the bank back to how it comes out of a power loss; False where it has no such state."""
+        return False
+
+    def setup_method(self) -> None:
+        self.reset()
+        self._opened: list[Backend] = []
+
+    def teardown_method(self) -> None:
+        for backend in self._opened:
+            backend.close()
+
+    def _open(self) -> Backend:
+        backend = self.open()
+        self._opened.append(backend)
+        return backend
+
+    def _outside(self) -> dict[int, bool]:
+        levels = self.outside()
+        return {offset: levels[offset] for offset in self.offsets}
+
+    def _read(self, backend: Backend) -> dict[int, bool]:
+        levels = backend.read()
+        return {offset: levels[offset] for offset in self.offsets}
+
+    def test_opening_and_closing_change_no_level(self) -> None:
+        before = self._outside()
+        backend = self._open()
+        assert self._outside() == before
+        backend.close()
+        assert self._outside() == before
+
+    def test_reading_changes_nothing_and_agrees_with_the_outside(self) -> None:
+        backend = self._open()
+        before = self._outside()
+        assert self._read(backend) == before
+        assert self._read(backend) == before
+        assert self._outside() == before
+
+    def test_each_line_is_switched_by_itself(self) -> None:
+        backend = self._open()
+        for offset in self.offsets:
+            for level in (True, False, True):
+                expected = {**self._outside(), offset: level}
+                backend.write({offset: level})
+                assert self._outside() == expected
+                assert self._read(backend) == expected
+
+    def test_lines_are_switched_together(self) -> None:
+        backend = self._open()
+        every_other = {offset: i % 2 == 0 for i, offset in enumerate(self.offsets)}
+        backend.write(every_other)
+        assert self._outside() == every_other
+        opposite = {offset: not level for offset, level in every_other.items()}
+        backend.write(opposite)
+        assert self._outside() == opposite
+
+    def test_writing_what_holds_changes_nothing(self) -> None:
+        backend = self._open()
+        first = self.offsets[0]
+        backend.write({first: True})
+        before = self._outside()
+        backend.write({first: True})
+        backend.write({})
+        assert self._outside() == before
+
+    def test_a_foreign_line_is_refused_and_nothing_is_written(self) -> None:
+        backend = self._open()
+        before = self._outside()
+        _raises(ValueError, lambda: backend.write({self.offsets[0]: True, self.foreign_offset: True}))
+        assert self._outside() == before
+
+    def test_a_closed_backend_says_so(self) -> None:
+        backend = self._open()
+        backend.close()
+        backend.close()
+        _raises(ClosedError, backend.read)
+        _raises(ClosedError, lambda: backend.write({self.offsets[0]: True}))
+
+    def test_levels_stay_as_holds_levels_says(self) -> None:
+        backend = self._open()
+        levels = {offset: i != 1 for i, offset in enumerate(self.offsets)}
+        backend.write(levels)
+        holds = backend.holds_levels
+        backend.close()
+        if holds:
+            assert self._outside() == levels
+
+    def test_a_second_program_takes_over_what_is_on(self) -> None:
+        first = self._open()
+        levels = {offset: i == 0 for i, offset in enumerate(self.offsets)}
+        first.write(levels)
+        if not first.holds_levels:
+            return  # nothing is left on for a second program
+        first.close()
+        second = self._open()
+        assert self._outside() == levels
+        assert self._read(second) == levels
+        second.write({self.offsets[1]: True})
+        assert self._outside() == {**levels, self.offsets[1]: True}
+
+    def test_it_may_be_called_from_one_thread_after_another(self) -> None:
+        backend = self._open()
+        problems: list[BaseException] = []
+
+        def work(offset: int) -> None:
+            try:
+                backend.write({offset: True})
+                assert self._read(backend)[offset]
+            except BaseException as problem:
+                problems.append(problem)
+
+        for offset in self.offsets:
+            thread = threading.Thread(target=work, args=(offset,))
+            thread.start()
+            thread.join()
+        assert problems == []
+        assert self._outside() == dict.fromkeys(self.offsets, True)
+
+    def test_an_unset_bank_is_told_and_set_up_without_switching_on(self) -> None:
+        if not self.make_unset():
+            return
+        backend = self._open()
+        assert isinstance(backend, SupportsSetUp)
+        before = self._outside()
+        backend.read()
+        assert not backend.is_set_up
+        assert self._outside() == before, "reading wrote to a bank that nobody has set up"
+        levels = {offset: i == 2 for i, offset in enumerate(self.offsets)}
+        backend.set_up(levels)
+        assert self._outside() == levels
+        assert self._read(backend) == levels
+        assert backend.is_set_up
