@@ -1,0 +1,171 @@
+"""A bank of eight lines behind an I2C expander (PCA9554, XRA1200P)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.errors import ClosedError, DeviceNotFoundError, PowerLostError, StuckLineError
+from rpi_clusterhat.locks import FileLock, lock_path
+
+from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, Registers, bus_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rpi_clusterhat.backend import Opening
+
+    from .registers import Bus
+
+__all__ = ["I2CBackend"]
+
+_UNSET = 0xFF
+"""The direction register after power-up: all pins are inputs. The output register's is the same."""
+
+
+class I2CBackend:
+    """Lines 0 to 7 of an expander, by its registers 00 to 03 only.
+
+    ``bus`` is open already and is closed with this. From one thread at a time. All errors of a transfer are
+    those of `rpi_clusterhat.errors`: `TransientBusError` and `DeviceGoneError` above all.
+    """
+
+    holds_levels = True
+
+    def __init__(self, bus: Bus, opening: Opening, *, sysfs: str = "/sys") -> None:
+        number, address = opening.options["bus"], opening.options["address"]
+        self._registers = Registers(bus, number, address, clock=opening.clock, sysfs=sysfs)
+        self._lines = {line.offset: line.name for line in opening.lines}
+        for offset, name in self._lines.items():
+            if not 0 <= offset <= 7:
+                raise DeviceNotFoundError(
+                    f"{self._registers} has the lines 0 to 7, not {offset} ({name}): choose another backend"
+                )
+        known = bus_number(number)
+        name = f"i2c-{number if known is None else known}-{address:02x}"
+        self._lock = FileLock(lock_path(opening.lock_dir, name), clock=opening.clock)
+        self._direction: int | None = None
+        self._expected: int | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        direction = "?" if self._direction is None else f"{self._direction:#04x}"
+        return f"<I2CBackend {self._registers}{' closed' if self._closed else ''} direction={direction}>"
+
+    @property
+    def is_set_up(self) -> bool:
+        """False when the last look at the direction register found all pins to be inputs: nobody has set the
+        expander up since it got power. True before the first look."""
+        return self._direction != _UNSET
+
+    def read(self) -> dict[int, bool]:
+        """The levels at the pins, in two transactions that write nothing. A power loss is no error here:
+        `is_set_up` tells of it."""
+        self._check_open()
+        self._direction = self._registers.get(DIRECTION)
+        self._expected = self._registers.get(INPUT)
+        return {offset: bool(self._expected >> offset & 1) for offset in self._lines}
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        """Switches lines in two transactions, verified at the pins, while no other process that uses this
+        library does. What the output register holds already is not written again.
+
+        A line that somebody made an input becomes an output again. A line that is not in ``levels`` is
+        left as it is, and does no harm if it is stuck.
+
+        Raises `ValueError` for a line that this was not opened with, and writes nothing; `PowerLostError`
+        when the expander is not set up, and sets nothing up; `StuckLineError` when a line of ``levels``
+        reads back as the opposite, twice; `rpi_clusterhat.errors.LockTimeoutError`.
+        """
+        self._check_open()
+        mask, wanted = self._bits(levels)
+        if not mask:
+            return
+        with self._lock.hold():
+            output = self._registers.get(OUTPUT)
+            # Reset leaves all ones in the output register too. Where that is news, the pins alone might agree
+            # with what is written by accident, with the POS jumper's help.
+            if self._direction in (None, _UNSET) or output == _UNSET != self._expected:
+                self._look()
+            value = output & ~mask | wanted
+            pins = self._registers.get(INPUT) if value == output else self._registers.put((OUTPUT, value))
+            self._expected = value
+            if not (pins ^ value) & self._ours() and not (self._direction or 0) & mask:
+                return
+            if self._look() & mask:
+                pins = self._registers.update(DIRECTION, lambda now: self._made_outputs(now, mask, value))
+                self._look()
+            self._confirm(pins, value, mask)
+
+    def set_up(self, levels: Mapping[int, bool]) -> None:
+        """Gives the outputs their levels, then makes all eight pins outputs, and reads them back. Where
+        another process has set the expander up meanwhile, nothing is written: read again, then write.
+
+        A line that is not in ``levels`` gets what the output register holds. Raises as `write` does.
+        """
+        self._check_open()
+        mask, wanted = self._bits(levels)
+        with self._lock.hold():
+            self._direction = self._registers.get(DIRECTION)
+            if self.is_set_up:
+                return
+            value = self._registers.get(OUTPUT) & ~mask | wanted
+            pins = self._registers.put((POLARITY, 0x00), (OUTPUT, value), (DIRECTION, 0x00))
+            self._expected = value
+            self._look()
+            self._confirm(pins, value, mask)
+
+    def close(self) -> None:
+        """Closes the bus; the expander keeps its levels. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._registers.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self._registers} was closed: open it anew")
+
+    def _bits(self, levels: Mapping[int, bool]) -> tuple[int, int]:
+        mask = wanted = 0
+        for offset, level in levels.items():
+            if offset not in self._lines:
+                known = ", ".join(map(str, self._lines))
+                raise ValueError(f"line {offset} of {self._registers} is not open: open are {known}")
+            mask |= 1 << offset
+            wanted |= bool(level) << offset
+        return mask, wanted
+
+    def _ours(self) -> int:
+        return sum(1 << offset for offset in self._lines)
+
+    def _look(self) -> int:
+        """The direction register, where the expander is set up."""
+        self._direction = self._registers.get(DIRECTION)
+        return self._refuse_unset(self._direction)
+
+    def _refuse_unset(self, direction: int) -> int:
+        if direction == _UNSET:
+            self._direction = direction
+            raise PowerLostError(
+                f"{self._registers} is not set up: all its lines are inputs, as after a loss of power; "
+                f"nothing was switched, and the next on, off or init sets it up"
+            )
+        return direction
+
+    def _made_outputs(self, direction: int, mask: int, value: int) -> list[tuple[int, int]]:
+        return [(OUTPUT, value), (DIRECTION, self._refuse_unset(direction) & ~mask)]
+
+    def _confirm(self, pins: int, value: int, mask: int) -> None:
+        if not (pins ^ value) & mask:
+            return
+        wrong = (self._registers.get(INPUT) ^ value) & mask  # a slow edge is no stuck line
+        self._look()  # nor is one that has lost its power since
+        if wrong:
+            names = ", ".join(
+                f"{offset} ({name}) {'low' if value >> offset & 1 else 'high'}"
+                for offset, name in self._lines.items()
+                if wrong >> offset & 1
+            )
+            raise StuckLineError(
+                f"{self._registers}: lines that read back as the opposite of what was written: {names}: "
+                f"look for a short or for something else that drives them"
+            )
