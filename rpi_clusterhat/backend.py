@@ -128,6 +128,8 @@ class Plugin(NamedTuple):
     check: Callable[[Mapping[str, Any]], None] = _usable
     """Raises the `BackendUnavailableError` that opening with these options would; opens and changes
     nothing."""
+    board: str | None = None
+    """The version of the board to take where none is said, instead of looking for one: for simulations."""
 
 
 def parse_bool(text: str) -> bool:
@@ -143,7 +145,11 @@ def parse_int(low: int, high: int, *, form: str = "d") -> Callable[[str], int]:
     """A parser for a whole number in a range, decimal or ``0x`` hexadecimal."""
 
     def parse(text: str) -> int:
-        allowed = f"a number from {low:#{form}} to {high:#{form}}" if form == "x" else f"a number from {low} to {high}"
+        allowed = (
+            f"a number from {low:#{form}} to {high:#{form}}"
+            if form == "x"
+            else f"a number from {low} to {high}"
+        )
         try:
             value = int(text, 0)
         except ValueError:
@@ -169,7 +175,8 @@ def installed() -> list[Installed]:
     from importlib.metadata import entry_points
 
     found = {
-        Installed(ep.name, ep.value, ep.dist.name if ep.dist is not None else "?") for ep in entry_points(group=GROUP)
+        Installed(ep.name, ep.value, ep.dist.name if ep.dist is not None else "?")
+        for ep in entry_points(group=GROUP)
     }
     return sorted(found)
 
@@ -184,7 +191,9 @@ def load(name: str) -> Plugin:
     matches = [p for p in plugins if p.name == name]
     if not matches:
         names = ", ".join(sorted({p.name for p in plugins})) or "none"
-        raise UnknownBackendError(f"no backend is called {name!r}: installed in the group {GROUP} are {names}")
+        raise UnknownBackendError(
+            f"no backend is called {name!r}: installed in the group {GROUP} are {names}"
+        )
     if len(matches) > 1:
         both = " and ".join(p.distribution for p in matches)
         raise AmbiguousBackendError(f"the backend {name!r} is offered by {both}: uninstall one of them")
@@ -195,7 +204,8 @@ def load(name: str) -> Plugin:
         plugin = getattr(import_module(module_name), attribute)
     except Exception as error:
         raise BackendUnavailableError(
-            f"the backend {name!r} of {matches[0].distribution} cannot be loaded from {matches[0].target}: {error}"
+            f"the backend {name!r} of {matches[0].distribution} cannot be loaded "
+            f"from {matches[0].target}: {error}"
         ) from error
     if not isinstance(plugin, Plugin):
         raise BackendUnavailableError(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Protocol
 
 __all__ = ["SYSTEM", "Clock", "SystemClock"]
 
@@ -23,11 +20,15 @@ def _boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+_now = _boottime if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+
+
 class SystemClock:
     """Seconds since the controller booted: the same in every process, blind to the wall clock, and
     counting on while the machine sleeps (``CLOCK_BOOTTIME``; elsewhere than on Linux the monotonic clock)."""
 
-    now: Callable[[], float] = staticmethod(_boottime if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic)
+    def now(self) -> float:
+        return _now()
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:

@@ -22,9 +22,17 @@ from .clock import SYSTEM, Clock
 from .errors import LockError, LockTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
-__all__ = ["FileLock", "FileTurnstile", "LocalTurnstile", "Ticket", "Turnstile", "default_lock_dir", "lock_path"]
+__all__ = [
+    "FileLock",
+    "FileTurnstile",
+    "LocalTurnstile",
+    "Ticket",
+    "Turnstile",
+    "default_lock_dir",
+    "lock_path",
+]
 
 _RETRY = 0.001
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -157,7 +165,7 @@ class FileLock:
         return f"<FileLock {self.path}>"
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Generator[None]:
         """Waits for the lock for ``timeout`` seconds at most, then raises `LockTimeoutError`."""
         deadline = self._clock.now() + self._timeout
         while True:
@@ -253,9 +261,10 @@ class FileTurnstile:
         return f"<FileTurnstile {self.path}>"
 
     def join(self) -> Ticket:
-        return _FileTicket(*self._draw(), turnstile=self)
+        return _FileTicket(*self.draw(), turnstile=self)
 
-    def _draw(self) -> tuple[_File, int]:
+    def draw(self) -> tuple[_File, int]:
+        """A new ticket's number, its byte locked in this opening of the file."""
         deadline = self._clock.now() + self._timeout
         file = _File(self.path)
         while not _lock_range(file.fd, fcntl.F_WRLCK, _DRAW, 1):
@@ -293,7 +302,7 @@ class _FileTicket:
             return False
         if self._file.replaced():
             self._file.close()
-            self._file, self._number = self._turnstile._draw()  # noqa: SLF001
+            self._file, self._number = self._turnstile.draw()
             return False
         self._first = True
         return True

@@ -25,7 +25,7 @@ _POLL_MAX, _POLL_MIN = 0.05, 0.001
 
 
 class PowerUp(NamedTuple):
-    """The last power-up of a rail: its time in the shared clock's seconds, and whether it was seen through."""
+    """The last power-up of a rail: when, in the shared clock's seconds, and whether it was seen through."""
 
     at: float
     pending: bool

@@ -1,0 +1,411 @@
+"""`Cluster` and `Node`: what a script uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from . import plans
+from .clock import SYSTEM
+from .config import load_settings
+from .engine import Again, Engine, Operation
+from .errors import NodeNameError
+from .names import parse_nodes
+from .opening import open_banks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from .boards import Board
+    from .clock import Clock
+    from .engine import NodeRecord
+    from .events import Event
+    from .opening import Bank
+    from .power import State
+
+__all__ = ["BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"]
+
+CYCLE_PAUSE = 1.0
+"""Seconds without power in ``cycle``, so that a node's capacitors run empty: chosen, not measured."""
+
+HUB_PAUSE = 0.5
+"""Seconds that ``hub.reset`` keeps the hub off: chosen, not measured."""
+
+
+class NodeStatus(NamedTuple):
+    powered: bool
+    """As read from the line."""
+    state: State
+    failure: str | None
+
+
+class BoardStatus(NamedTuple):
+    version: str
+    backend: str
+    nodes: tuple[str, ...]
+    functions: Mapping[str, bool]
+    """``alert``, ``led``, ``hub``, ``wp`` as far as the board has them: on or off."""
+    set_up: bool
+    """False for an expander that nobody has set up since it got power."""
+
+
+class Status(NamedTuple):
+    """What was read at one moment."""
+
+    boards: tuple[BoardStatus, ...]
+    nodes: Mapping[str, NodeStatus]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``status --json``. With one board its functions stand at the top; with several each
+        board's stand under ``boards``."""
+        nodes: dict[str, dict[str, Any]] = {}
+        for name, node in self.nodes.items():
+            nodes[name] = {"powered": node.powered, "state": str(node.state)}
+            if node.failure is not None:
+                nodes[name]["failure"] = node.failure
+        if len(self.boards) == 1:
+            return {**self._board(self.boards[0], nodes), **self._functions(self.boards[0])}
+        boards = [{**self._board(b, list(b.nodes)), **self._functions(b)} for b in self.boards]
+        return {"boards": boards, "nodes": nodes}
+
+    @staticmethod
+    def _board(board: BoardStatus, nodes: object) -> dict[str, Any]:
+        return {"board": board.version, "backend": board.backend, "nodes": nodes}
+
+    @staticmethod
+    def _functions(board: BoardStatus) -> dict[str, Any]:
+        return {**board.functions, **({} if board.set_up else {"set_up": False})}
+
+
+def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
+    """Runs a plan with blocking calls. What goes wrong is thrown into the plan, Ctrl-C included."""
+    operation = Operation()
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        plan = make_plan()
+        while True:
+            step = plan.send(answer) if error is None else plan.throw(error)
+            answer, error = None, None
+            try:
+                answer = _perform(engine, operation, step)
+            except BaseException as caught:  # noqa: BLE001
+                error = caught
+    except StopIteration:
+        return
+    finally:
+        engine.deliver()
+
+
+def _perform(engine: Engine, operation: Operation, step: plans.Step) -> Any:
+    if isinstance(step, plans.Sleep):
+        engine.deliver()
+        return engine.clock.sleep(step.seconds)
+    while isinstance(answer := engine.perform(operation, step), Again):
+        engine.deliver()
+        engine.clock.sleep(answer.seconds)
+    engine.deliver()
+    return answer
+
+
+class ClusterBase:
+    """What does not depend on how one waits."""
+
+    def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM) -> None:
+        """Takes over open boards; `open` is the usual way."""
+        self._engine = Engine(banks, clock)
+
+    def __repr__(self) -> str:
+        nodes = " ".join(f"{r.name}={r.state!s}" for r in list(self._engine.records.values())[:16])
+        more = " …" if len(self._engine.records) > 16 else ""
+        return f"<{type(self).__name__} {', '.join(b.version for b in self.boards[:4])}: {nodes}{more}>"
+
+    def __len__(self) -> int:
+        return len(self._engine.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._engine.records
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes' names, ``p1`` and on."""
+        return list(self._engine.names)
+
+    @property
+    def boards(self) -> list[Board]:
+        return [bank.board for bank in self._engine.banks]
+
+    @property
+    def banks(self) -> list[Bank]:
+        """The open boards with their backends and rails: for tests and for those who extend the library."""
+        return list(self._engine.banks)
+
+    @property
+    def holds_levels(self) -> bool:
+        """Whether nodes that are on stay on when this cluster is closed or its process ends."""
+        return all(bank.backend.holds_levels for bank in self._engine.banks)
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two power-ups of one rail."""
+        return self._engine.banks[0].rail.spacing
+
+    def select(self, *nodes: str) -> list[str]:
+        """The names that lists such as ``p1,p3`` or ``p[1-3]`` stand for; without any, all nodes.
+
+        Raises `NodeNameError`.
+        """
+        return parse_nodes(nodes, self._engine.names)
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Calls back with each `rpi_clusterhat.events.Event`, in the thread of the operation or read that
+        found it, after the fact and with no lock held. Returns a function that ends the subscription. What
+        the callback raises is logged and does not disturb the operation."""
+        return self._engine.subscribe(callback)
+
+    def _check_name(self, name: str) -> str:
+        if name not in self._engine.records:
+            raise NodeNameError(
+                f"{name!r} is no node of this cluster: it has {', '.join(self._engine.names)}"
+            )
+        return name
+
+    def _status(self) -> Status:
+        engine = self._engine
+        boards: list[BoardStatus] = []
+        for i, bank in enumerate(engine.banks):
+            levels = engine.levels(i)
+            functions = {n: r.is_on(levels) for n, r in bank.board.functions.items()}
+            boards.append(
+                BoardStatus(
+                    bank.board.version,
+                    bank.backend_name,
+                    tuple(bank.names),
+                    functions,
+                    bank.was_set_up is not False,
+                )
+            )
+        nodes = {r.name: NodeStatus(bool(r.powered), r.state, r.failure) for r in engine.records.values()}
+        return Status(tuple(boards), nodes)
+
+
+class Cluster(ClusterBase):
+    """The nodes of one or several Cluster HATs.
+
+        with Cluster.open() as hat:
+            hat.on("p1", "p3")
+
+    Opening and closing switch nothing. All methods may be called from any thread; those that switch on wait
+    for the rail and let others work meanwhile.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        board: str | None = None,
+        *,
+        backend: str | None = None,
+        options: Mapping[str, object] | None = None,
+        boards: Sequence[Mapping[str, object]] | None = None,
+        nodes: int | None = None,
+        spacing: float | None = None,
+        rail: str | None = None,
+        lock_dir: str | None = None,
+        config: str | None = None,
+        clock: Clock = SYSTEM,
+    ) -> Self:
+        """Finds board and backend and opens them.
+
+        What is not given here is taken from the environment (``RPI_CLUSTERHAT_BOARD`` …), a settings file,
+        the vendor's settings file, and at last from what the HAT says of itself.
+
+        board: the HAT's version, such as ``"2.3"``. nodes: how many of its sockets are in use (4).
+        backend: ``gpiod``, ``sysfs``, ``i2c``, ``sim`` or a plugin's; options: the backend's.
+        boards: several boards, each a mapping with ``board``, ``backend``, ``options``, ``nodes``, ``rail``.
+        spacing: seconds between two power-ups (2.0). rail: the name of the supply; boards with the same name
+        keep the spacing together. lock_dir: where processes share locks (``/run/lock``). config: a TOML file.
+
+        Raises `SettingError`, `BoardNotFoundError`, `UnknownBackendError`, `BackendUnavailableError`.
+        """
+        said = {
+            "board": board,
+            "backend": backend,
+            "options": options,
+            "boards": boards,
+            "nodes": nodes,
+            "spacing": spacing,
+            "rail": rail,
+            "lock_dir": lock_dir,
+        }
+        return cls(open_banks(load_settings(said, config=config), clock), clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getitem__(self, name: str) -> Node:
+        """The node of this name. Raises `NodeNameError`."""
+        return Node(self, self._engine, self._check_name(name))
+
+    def __iter__(self) -> Iterator[Node]:
+        return (Node(self, self._engine, name) for name in self._engine.names)
+
+    def on(self, *nodes: str) -> None:
+        """Switches nodes on, all of them when none is named, each in its turn and with the rail's spacing;
+        returns when the last has power. Nodes that have power are left alone and cost no wait.
+
+        Raises `NodeNameError` before anything is switched, `NodeFailedError` and `SupersededError` after the
+        others are on, `BackendError` and `LockError` at once: what was reached stays, and is reported.
+        """
+        names = self.select(*nodes)
+        _drive(self._engine, lambda: self._engine.plan_on(names))
+
+    def off(self, *nodes: str) -> None:
+        """Cuts the power of nodes, all of them when none is named, at once and together. Waits for nothing;
+        those that wait for the rail lose their place. Raises as `on` does."""
+        names = self.select(*nodes)
+        _drive(self._engine, lambda: self._engine.plan_off(names))
+
+    def cycle(self, *nodes: str, pause: float = CYCLE_PAUSE) -> None:
+        """Off together, ``pause`` seconds, and on again one after the other. Raises as `on` does."""
+        names = self.select(*nodes)
+        _drive(self._engine, lambda: self._engine.plan_cycle(names, pause))
+
+    def init(self) -> bool:
+        """Sets up each expander that nobody has set up since it got power, and says whether there was one.
+        ``on`` and ``off`` do so themselves."""
+        found: list[int] = []
+        _drive(self._engine, lambda: self._engine.plan_init(found))
+        return bool(found)
+
+    def status(self) -> Status:
+        """Reads all boards. Never writes."""
+        try:
+            return self._status()
+        finally:
+            self._engine.deliver()
+
+    @property
+    def alert(self) -> Function:
+        """The ALERT LED."""
+        return Function(self, self._engine, "alert")
+
+    @property
+    def led(self) -> Function:
+        """The nodes' LEDs: on lets them shine."""
+        return Function(self, self._engine, "led")
+
+    @property
+    def hub(self) -> Hub:
+        """The USB hub between the nodes and the controller."""
+        return Hub(self, self._engine, "hub")
+
+    @property
+    def write_protect(self) -> Function:
+        """The write protection of the HAT's EEPROM."""
+        return Function(self, self._engine, "wp")
+
+    def close(self) -> None:
+        """Gives the lines back. Switches nothing; where the backend does not hold its levels, nodes that it
+        switched on lose power. May be called again."""
+        self._engine.close()
+
+
+class _Handle:
+    """Something of a cluster that has a name."""
+
+    __slots__ = ("_cluster", "_engine", "name")
+
+    def __init__(self, cluster: Cluster, engine: Engine, name: str) -> None:
+        self._cluster = cluster
+        self._engine = engine
+        self.name = name
+
+
+class Node(_Handle):
+    """One node. As cheap as its name: make as many as you like. May be used from any thread."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {self._record.state!s}>"
+
+    @property
+    def _record(self) -> NodeRecord:
+        return self._engine.records[self.name]
+
+    def on(self) -> None:
+        """See `Cluster.on`."""
+        self._cluster.on(self.name)
+
+    def off(self) -> None:
+        """See `Cluster.off`."""
+        self._cluster.off(self.name)
+
+    def cycle(self, *, pause: float = CYCLE_PAUSE) -> None:
+        """See `Cluster.cycle`."""
+        self._cluster.cycle(self.name, pause=pause)
+
+    @property
+    def powered(self) -> bool:
+        """Whether it has power, read from its line now."""
+        try:
+            return self._engine.refresh((self.name,))[self.name]
+        finally:
+            self._engine.deliver()
+
+    @property
+    def state(self) -> State:
+        """Its state, after a look at its line."""
+        _ = self.powered
+        return self._record.state
+
+    @property
+    def desired(self) -> bool | None:
+        """Whether it was last asked to be on; None where this cluster was not asked."""
+        return self._record.desired
+
+    @property
+    def failure(self) -> str | None:
+        """Why it is in the state ``failed``."""
+        return self._record.failure
+
+
+class Function(_Handle):
+    """Something that the board switches besides its nodes; of several boards, all at once."""
+
+    __slots__ = ()
+
+    @property
+    def supported(self) -> bool:
+        """Whether a board of this cluster has it. Where not, the rest raises `UnsupportedError`."""
+        return any(self.name in board.functions for board in self._cluster.boards)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is on (on all boards that have it), read now."""
+        try:
+            return self._engine.function(self.name)
+        finally:
+            self._engine.deliver()
+
+    def on(self) -> None:
+        _drive(self._engine, lambda: self._engine.plan_function(self.name, on=True))
+
+    def off(self) -> None:
+        _drive(self._engine, lambda: self._engine.plan_function(self.name, on=False))
+
+
+class Hub(Function):
+    """The USB hub, which can also be reset."""
+
+    __slots__ = ()
+
+    def reset(self, *, pause: float = HUB_PAUSE) -> None:
+        """Off for ``pause`` seconds and on again, on again even when interrupted. All nodes vanish from USB
+        meanwhile."""
+        _drive(self._engine, lambda: self._engine.plan_hub_reset(pause))

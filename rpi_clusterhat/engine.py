@@ -1,0 +1,414 @@
+"""What `Cluster` and `AsyncCluster` share: what is known of each node, and how a plan's steps are performed.
+
+A step is performed without waiting: where it is too early for it, the answer is `Again`, and the shell lets
+the time pass in its own way.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import plans
+from .backend import SupportsSetUp
+from .errors import BackendError, ClosedError, ClusterHatError, PowerLostError, UnsupportedError
+from .events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
+from .power import Happening, State, after, has_power
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .boards import Role
+    from .clock import Clock
+    from .events import Event
+    from .opening import Bank
+    from .plans import Plan
+    from .rail import Turn
+
+__all__ = ["Again", "Engine", "NodeRecord", "Operation"]
+
+
+_FUNCTIONS = {
+    "alert": "ALERT LED",
+    "led": "LED control",
+    "hub": "USB hub control",
+    "wp": "EEPROM write protection",
+}
+
+
+class Again(NamedTuple):
+    """An answer: let so many seconds pass, then perform the same step again."""
+
+    seconds: float
+
+
+class NodeRecord:
+    """What is known of a node. Guarded by the engine's lock."""
+
+    __slots__ = ("bank", "desired", "failure", "name", "powered", "role", "seen", "state", "waiting")
+
+    def __init__(self, name: str, bank: int, role: Role) -> None:
+        self.name = name
+        self.bank = bank
+        self.role = role
+        self.state = State.UNKNOWN
+        self.powered: bool | None = None
+        """As last observed."""
+        self.desired: bool | None = None
+        """As last asked for; None where nobody has asked, or has withdrawn."""
+        self.failure: str | None = None
+        self.seen = False
+        self.waiting = 0
+        """How many operations wait to switch it on."""
+
+
+class Operation:
+    """One call of on, off, cycle …: its place on a rail and the nodes it waits for."""
+
+    __slots__ = ("queued", "turn", "waited")
+
+    def __init__(self) -> None:
+        self.turn: Turn | None = None
+        self.waited = False
+        self.queued: set[str] = set()
+
+
+class Engine:
+    """May be used from any thread."""
+
+    def __init__(self, banks: Sequence[Bank], clock: Clock) -> None:
+        self.banks = list(banks)
+        self.clock = clock
+        self.records: dict[str, NodeRecord] = {}
+        self._by_bank: list[list[NodeRecord]] = []
+        for i, bank in enumerate(self.banks):
+            records = [
+                NodeRecord(name, i, role) for name, role in zip(bank.names, bank.board.power, strict=False)
+            ]
+            self._by_bank.append(records)
+            self.records.update((record.name, record) for record in records)
+        self.names = list(self.records)
+        self._lock = threading.RLock()
+        self._closed = False
+        self._outbox: list[Event] = []
+        self._subscribers: list[Callable[[Event], object]] = []
+        self._perform: dict[type, Callable[[Operation, Any], Any]] = {
+            plans.Read: self._read,
+            plans.SetUp: self._set_up,
+            plans.Retry: self._retry,
+            plans.Queue: self._queue,
+            plans.TakeTurn: self._take_turn,
+            plans.PowerUp: self._power_up,
+            plans.Switch: self._switch,
+            plans.Fail: self._fail,
+            plans.Settle: self._settle,
+        }
+
+    # Beginning an operation -----------------------------------------------------------------------------
+
+    def plan_on(self, nodes: Sequence[str]) -> Plan:
+        with self._lock:
+            powered = self._begin(nodes, desired=True)
+            return plans.switch_on(nodes, powered, failed=self._failed(nodes), unset=self._unset(nodes))
+
+    def plan_off(self, nodes: Sequence[str]) -> Plan:
+        with self._lock:
+            powered = self._begin(nodes, desired=False)
+            queued = [n for n in nodes if self.records[n].state is State.QUEUED]
+            return plans.switch_off(
+                nodes, powered, failed=self._failed(nodes), queued=queued, unset=self._unset(nodes)
+            )
+
+    def plan_cycle(self, nodes: Sequence[str], pause: float) -> Plan:
+        with self._lock:
+            powered = self._begin(nodes, desired=True)
+            return plans.cycle(nodes, powered, pause, failed=self._failed(nodes), unset=self._unset(nodes))
+
+    def plan_init(self, found: list[int]) -> Plan:
+        """Notes in ``found`` which boards have to be set up."""
+        with self._lock:
+            self.refresh()
+            found += self._unset(self.names)
+            return plans.set_up(found)
+
+    def plan_function(self, name: str, *, on: bool) -> Plan:
+        targets, unset = self._targets(name)
+        return plans.switch(dict.fromkeys(targets, on), unset=unset)
+
+    def plan_hub_reset(self, pause: float) -> Plan:
+        targets, unset = self._targets("hub")
+        return plans.pulse_off(targets, pause, unset=unset)
+
+    def _targets(self, name: str) -> tuple[list[str], list[int]]:
+        """The function on each board that has it, and which of these boards have to be set up first."""
+        indexes = self._having(name)
+        with self._lock:
+            for index in indexes:
+                self.levels(index)
+            unset = [i for i in indexes if self.banks[i].was_set_up is False]
+        return [f"{name}@{i}" for i in indexes], unset
+
+    def _having(self, name: str) -> list[int]:
+        indexes = [i for i, bank in enumerate(self.banks) if name in bank.board.functions]
+        if not indexes:
+            versions = ", ".join(sorted({bank.board.version for bank in self.banks}))
+            raise UnsupportedError(f"a Cluster HAT {versions} has no {_FUNCTIONS[name]}")
+        return indexes
+
+    def _begin(self, nodes: Sequence[str], *, desired: bool) -> dict[str, bool]:
+        powered = self.refresh(nodes)
+        for name in nodes:
+            self.records[name].desired = desired
+        return powered
+
+    def _failed(self, nodes: Iterable[str]) -> list[str]:
+        return [n for n in nodes if self.records[n].state is State.FAILED]
+
+    def _unset(self, nodes: Iterable[str]) -> list[int]:
+        return sorted({i for i in self._banks_of(nodes) if self.banks[i].was_set_up is False})
+
+    def _banks_of(self, nodes: Iterable[str]) -> list[int]:
+        return list(dict.fromkeys(self.records[n].bank for n in nodes))
+
+    def function(self, name: str) -> bool:
+        """Whether a function is on, on all boards that have it, read now."""
+        return all(self.banks[i].board.functions[name].is_on(self.levels(i)) for i in self._having(name))
+
+    # Observing ------------------------------------------------------------------------------------------
+
+    def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
+        """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
+        nodes have power, by name."""
+        with self._lock:
+            for i in range(len(self.banks)) if nodes is None else self._banks_of(nodes):
+                self.levels(i)
+            return {n: bool(self.records[n].powered) for n in (self.names if nodes is None else nodes)}
+
+    def levels(self, index: int, cause: str = "outside") -> Mapping[int, bool]:
+        """Reads one board and takes over what it finds; its levels by offset."""
+        with self._lock:
+            self._check_open()
+            bank = self.banks[index]
+            try:
+                levels = bank.backend.read()
+            except BaseException as error:
+                for record in self._by_bank[index]:
+                    self._happen(record, Happening.FORGET, "error")
+                if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
+                    raise BackendError(f"{bank.backend_name}: {error}") from error
+                raise
+            self._watch_set_up(index)
+            for record in self._by_bank[index]:
+                on = record.role.is_on(levels)
+                self._happen(record, Happening.SEEN_ON if on else Happening.SEEN_OFF, cause)
+            return levels
+
+    def _watch_set_up(self, index: int) -> None:
+        bank = self.banks[index]
+        if bank.board.expander and isinstance(bank.backend, SupportsSetUp):
+            is_set_up = bank.backend.is_set_up
+            if bank.was_set_up and not is_set_up:
+                self._outbox.append(PowerLost(index))
+            bank.was_set_up = is_set_up
+
+    def _happen(self, record: NodeRecord, happening: Happening, cause: str) -> None:
+        old = record.state
+        new = after(old, happening)
+        if happening is Happening.SEEN_ON or happening is Happening.POWER:
+            record.powered = True
+        elif happening is Happening.SEEN_OFF or happening is Happening.CUT:
+            record.powered = False
+        elif happening is Happening.FORGET:
+            record.powered = None
+        if new is not old:
+            record.state = new
+            if old is State.FAILED:
+                record.failure = None
+            if record.seen:  # the first look is no change
+                self._outbox.append(StateChanged(record.name, old, new, cause))
+        record.seen = True
+
+    # Performing steps -----------------------------------------------------------------------------------
+
+    def perform(self, operation: Operation, step: plans.Step) -> Any:
+        """Performs a step and returns its answer, or `Again`. Never waits for time to pass."""
+        return self._perform[type(step)](operation, step)
+
+    def _read(self, _: Operation, step: plans.Read) -> dict[str, bool]:
+        return self.refresh(step.nodes)
+
+    def _set_up(self, _: Operation, step: plans.SetUp) -> None:
+        with self._lock:
+            pins = self.levels(step.board)
+            bank = self.banks[step.board]
+            if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
+                bank.backend.set_up(bank.board.first_levels(pins))
+                self._outbox.append(BoardSetUp(step.board))
+                self.levels(step.board, "request")
+
+    def _retry(self, _: Operation, step: plans.Retry) -> None:
+        with self._lock:
+            for name in step.nodes:
+                record = self.records[name]
+                powered = record.powered
+                self._happen(record, Happening.FORGET, "request")
+                if powered is not None:
+                    self._happen(record, Happening.SEEN_ON if powered else Happening.SEEN_OFF, "request")
+
+    def _queue(self, operation: Operation, step: plans.Queue) -> None:
+        with self._lock:
+            for name in step.nodes:
+                record = self.records[name]
+                operation.queued.add(name)
+                record.waiting += 1
+                if record.state is State.OFF:
+                    self._happen(record, Happening.QUEUE, "request")
+
+    def _leave_queue(self, operation: Operation, record: NodeRecord) -> None:
+        if record.name in operation.queued:
+            operation.queued.remove(record.name)
+            record.waiting -= 1
+            if record.state is State.QUEUED and not record.waiting:
+                self._happen(record, Happening.CANCEL, "request")
+
+    def _leave_rail(self, operation: Operation) -> None:
+        turn, operation.turn = operation.turn, None
+        operation.waited = False
+        if turn is not None:
+            turn.leave()
+
+    def _take_turn(self, operation: Operation, step: plans.TakeTurn) -> Again | bool:
+        record = self.records[step.node]
+        bank = self.banks[record.bank]
+        if operation.turn is None:
+            operation.turn = bank.rail.join()
+        seconds = operation.turn.remaining()
+        if seconds > 0.0 and record.desired:
+            if not operation.waited:
+                operation.waited = True
+                self._outbox.append(WaitingForRail(step.node, operation.turn.expected()))
+            return Again(seconds)
+        with self._lock:
+            # While it waited, another program may have switched the node on.
+            if record.desired and operation.waited and self.refresh((step.node,))[step.node]:
+                self._leave_queue(operation, record)
+                self._leave_rail(operation)
+                return False
+        return True
+
+    def _power_up(self, operation: Operation, step: plans.PowerUp) -> bool:
+        record = self.records[step.node]
+        bank = self.banks[record.bank]
+        turn = operation.turn
+        assert turn is not None
+        with self._lock:
+            try:
+                self._check_open()
+                if not record.desired:
+                    return False
+                if bank.was_set_up is False:
+                    raise PowerLostError(
+                        f"the expander of {step.node} lost power while it was being switched on"
+                    )
+                turn.begin()
+                try:
+                    bank.backend.write({record.role.offset: record.role.level(on=True)})
+                finally:
+                    turn.end()
+                if not has_power(record.state):
+                    self._happen(record, Happening.POWER, "request")
+                return True
+            finally:
+                self._leave_queue(operation, record)
+                self._leave_rail(operation)
+
+    def _switch(self, _: Operation, step: plans.Switch) -> None:
+        with self._lock:
+            self._check_open()
+            by_bank: dict[int, dict[int, bool]] = {}
+            nodes: dict[int, list[NodeRecord]] = {}
+            for target, on in step.levels.items():
+                role_name, at, index_text = target.partition("@")
+                if at:
+                    index = int(index_text)
+                    role = self.banks[index].board.functions[role_name]
+                else:
+                    record = self.records[target]
+                    index, role = record.bank, record.role
+                    nodes.setdefault(index, []).append(record)
+                by_bank.setdefault(index, {})[role.offset] = role.level(on=on)
+            for index, levels in by_bank.items():
+                self.banks[index].backend.write(levels)
+                for record in nodes.get(index, ()):
+                    self._happen(record, Happening.CUT, "request")
+
+    def _fail(self, operation: Operation, step: plans.Fail) -> None:
+        with self._lock:
+            record = self.records[step.node]
+            self._leave_queue(operation, record)
+            self._leave_rail(operation)
+            self._happen(record, Happening.FAIL, "error")
+            record.failure = step.reason
+
+    def _settle(self, operation: Operation, step: plans.Settle) -> None:
+        with self._lock:
+            self._leave_rail(operation)
+            for name in [*operation.queued]:
+                self._leave_queue(operation, self.records[name])
+            for index in self._banks_of(step.nodes):
+                try:
+                    self.levels(index, "request")
+                except ClusterHatError:
+                    pass  # the nodes are marked as unknown, which is the truth
+            for name in step.nodes:
+                record = self.records[name]
+                if not record.waiting:
+                    record.desired = record.powered
+
+    # Events ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        with self._lock:
+            self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if callback in self._subscribers:
+                    self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def deliver(self) -> None:
+        """Tells the subscribers what happened, in the calling thread, with no lock held."""
+        if not self._outbox:
+            return
+        with self._lock:
+            events, self._outbox = self._outbox, []
+            subscribers = list(self._subscribers)
+        for event in events:
+            for subscriber in subscribers:
+                try:
+                    subscriber(event)
+                except Exception:
+                    # A subscriber's mistake must not leave a node half switched.
+                    import logging
+
+                    logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
+
+    # The end --------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this cluster is closed: open a new one")
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            errors: list[Exception] = []
+            for bank in self.banks:
+                try:
+                    bank.backend.close()
+                except ClusterHatError as error:
+                    errors.append(error)
+            if errors:
+                raise errors[0]
