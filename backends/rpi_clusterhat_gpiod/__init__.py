@@ -1,0 +1,62 @@
+"""The backend ``gpiod``: lines of a GPIO character device, by libgpiod 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rpi_clusterhat.backend import Option, Plugin, parse_bool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rpi_clusterhat.backend import Backend, Opening
+
+__all__ = ["plugin"]
+
+
+def _parse_chip(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a path, a name such as gpiochip0 or a label such as pinctrl-bcm2711")
+    return text.strip()
+
+
+def _parse_persist(text: str) -> str:
+    if text.strip().lower() == "auto":
+        return "auto"
+    try:
+        return "yes" if parse_bool(text) else "no"
+    except ValueError:
+        raise ValueError("auto, yes or no") from None
+
+
+def _open(opening: Opening) -> Backend:
+    from .bank import open_bank
+
+    return open_bank(opening)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    from .chips import open_chip
+
+    open_chip(options["chip"]).close()
+
+
+plugin = Plugin(
+    "GPIO lines through the kernel's character device (libgpiod 2)",
+    (
+        Option(
+            "chip",
+            _parse_chip,
+            None,
+            "path, name or label of the GPIO chip (default: that of the 40-pin header)",
+        ),
+        Option(
+            "persist",
+            _parse_persist,
+            "auto",
+            "whether the chip keeps outputs when their lines are released: yes, no or auto (find out)",
+        ),
+    ),
+    _open,
+    _check,
+)

@@ -1,0 +1,241 @@
+"""A bank of lines of one GPIO chip."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, TypeVar
+
+from rpi_clusterhat.errors import (
+    BusError,
+    ClosedError,
+    DeviceGoneError,
+    DeviceNotFoundError,
+    LineBusyError,
+    TransientBusError,
+)
+
+from .chips import open_chip
+from .persistence import keeps_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gpiod import Chip, LineInfo, LineRequest
+
+    from rpi_clusterhat.backend import Opening
+
+_T = TypeVar("_T")
+
+__all__ = ["CONSUMER", "GpiodBank", "open_bank"]
+
+CONSUMER = "rpi-clusterhat"
+
+_PATIENCE = 1.0
+"""Seconds to wait for a line that another program of this library holds: most hold it for one call."""
+_POLL = 0.002
+
+_PAUSES = (0.01, 0.05)
+"""Seconds between tries where an expander's bus fails."""
+_TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EAGAIN)
+
+
+def open_bank(opening: Opening, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBank:
+    """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`."""
+    chip = open_chip(opening.options["chip"], dev)
+    info = chip.get_info()
+    for line in opening.lines:
+        if line.offset >= info.num_lines:
+            chip.close()
+            raise DeviceNotFoundError(
+                f"{info.name} ({info.label}) has no line {line.offset} for {line.name}: its last one is "
+                f"{info.num_lines - 1}; name another chip with chip="
+            )
+    persist: str = opening.options["persist"]
+    holds = keeps_outputs(info.name, sysfs) if persist == "auto" else persist == "yes"
+    return GpiodBank(chip, opening, holds_levels=holds)
+
+
+class GpiodBank:
+    """Lines of one chip; see `rpi_clusterhat.backend.Backend` for which thread may call.
+
+    Where the chip keeps its outputs, lines are requested for the length of a call only, so that several
+    programs can take turns. Where it does not, releasing a line is what would switch it off, so those that
+    were written stay requested until `close`.
+    """
+
+    def __init__(self, chip: Chip, opening: Opening, *, holds_levels: bool) -> None:
+        info = chip.get_info()
+        self.holds_levels = holds_levels
+        self.is_set_up = False
+        """Whether any of the lines was an output at the last read or write."""
+        self._chip: Chip | None = chip
+        self._title = f"{info.name} ({info.label})"
+        self._roles = {line.offset: line.name for line in opening.lines}
+        self._clock = opening.clock
+        self._kept: dict[int, LineRequest] = {}
+
+    def __repr__(self) -> str:
+        state = "closed" if self._chip is None else f"kept={sorted(self._kept)}"
+        return f"<GpiodBank {self._title} lines={sorted(self._roles)} {state}>"
+
+    def read(self) -> dict[int, bool]:
+        """Levels at the pins; lines stay inputs or outputs as they are."""
+        return self._try(self._read)
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        """All lines are requested before the first is changed: if one is busy, none is."""
+        for offset in levels:
+            if offset not in self._roles:
+                raise ValueError(f"line {offset} is not one of those that {self._title} was opened with")
+        self._try(lambda chip: self._write(chip, levels))
+
+    set_up = write
+
+    def close(self) -> None:
+        """Releases all lines, which lets outputs drop where ``holds_levels`` is False."""
+        for request in self._requests(self._kept):
+            request.release()
+        self._kept.clear()
+        if self._chip is not None:
+            self._chip.close()
+            self._chip = None
+
+    def _try(self, call: Callable[[Chip], _T]) -> _T:
+        if self._chip is None:
+            raise ClosedError(f"the backend gpiod on {self._title} was closed")
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                return call(self._chip)
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    raise DeviceGoneError(
+                        errno.ENODEV, f"{self._title} went away: open the cluster anew"
+                    ) from error
+                if error.errno not in _TRANSIENT:
+                    raise BusError(error.errno, f"{self._title}: {error.strerror}") from error
+                pause = next(pauses, None)
+                if pause is None:
+                    raise TransientBusError(
+                        error.errno,
+                        f"{self._title} does not answer ({error.strerror}): look at its board and bus",
+                    ) from error
+                self._clock.sleep(pause)
+
+    def _read(self, chip: Chip) -> dict[int, bool]:
+        levels: dict[int, bool] = {}
+        outputs: set[int] = set()
+        for request in self._requests(self._kept):
+            levels.update(_levels(request))
+            outputs.update(_outputs(chip, request.offsets))
+        others = [offset for offset in self._roles if offset not in self._kept]
+        # Where a release can drop an output, each line has a request of its own, which can be kept alone.
+        for group in [others] if self.holds_levels else [[offset] for offset in others]:
+            if not group:
+                continue
+            request = self._request(chip, group)
+            keep = False
+            try:
+                found = _levels(request)
+                driven = _outputs(chip, group)
+                keep = not self.holds_levels and any(found[offset] for offset in driven)
+            finally:
+                if keep:
+                    self._keep(request)
+                else:
+                    request.release()
+            levels.update(found)
+            outputs.update(driven)
+        self.is_set_up = bool(outputs)
+        return levels
+
+    def _write(self, chip: Chip, levels: Mapping[int, bool]) -> None:
+        new = [offset for offset in levels if offset not in self._kept]
+        if new:
+            request = self._request(chip, new)
+            if self.holds_levels:
+                with request:
+                    self._put(chip, request, levels)
+                self.is_set_up = True
+                return
+            self._keep(request)
+        for request in self._requests(levels):
+            self._put(chip, request, levels)
+            self.is_set_up = True
+
+    def _put(self, chip: Chip, request: LineRequest, levels: Mapping[int, bool]) -> None:
+        from gpiod import LineSettings
+        from gpiod.line import Direction, Value
+
+        wanted = {offset: levels[offset] for offset in request.offsets if offset in levels}
+        values: dict[int | str, Value] = {
+            offset: Value.ACTIVE if level else Value.INACTIVE for offset, level in wanted.items()
+        }
+        if len(_outputs(chip, wanted)) == len(wanted):
+            request.set_values(values)
+            if wanted.items() <= _levels(request).items():
+                return
+            # Most kernels do not tell when setting values fails on an expander's bus; the next call does.
+        request.reconfigure_lines(
+            {o: LineSettings(direction=Direction.OUTPUT, output_value=value) for o, value in values.items()}
+        )
+
+    def _keep(self, request: LineRequest) -> None:
+        self._kept.update(dict.fromkeys(request.offsets, request))
+
+    def _requests(self, offsets: Iterable[int]) -> list[LineRequest]:
+        return list({id(self._kept[offset]): self._kept[offset] for offset in offsets}.values())
+
+    def _request(self, chip: Chip, offsets: list[int]) -> LineRequest:
+        """Requests these lines as they are: neither their direction nor their level changes."""
+        from gpiod import LineSettings
+
+        deadline = self._clock.now() + _PATIENCE
+        while True:
+            # Asked before, since the kernel requests one after another, and to release the first ones
+            # because a later one is busy may change them.
+            holder = _holder(chip, offsets)
+            cause: OSError | None = None
+            if holder is None:
+                try:
+                    return chip.request_lines({tuple(offsets): LineSettings()}, consumer=CONSUMER)
+                except OSError as error:
+                    if error.errno != errno.EBUSY:
+                        raise
+                    cause = error
+                    holder = _holder(chip, offsets)
+            if (holder is not None and holder.consumer != CONSUMER) or self._clock.now() >= deadline:
+                raise LineBusyError(self._busy(offsets, holder)) from cause
+            self._clock.sleep(_POLL)
+
+    def _busy(self, offsets: list[int], info: LineInfo | None) -> str:
+        if info is None:
+            some = ", ".join(map(str, offsets))
+            return f"one of the lines {some} of {self._title} is busy: see who holds it with gpioinfo"
+        line = f"line {info.offset} ({self._roles[info.offset]}) of {self._title}"
+        if info.consumer == CONSUMER:
+            return f"{line} is held by another program of this library ({CONSUMER}): end that one first"
+        if info.consumer == "sysfs":
+            return f"{line} is exported through sysfs: use the backend sysfs, or unexport it"
+        if not info.consumer:
+            return f"{line} is held by a program without a name or by the kernel: see who with gpioinfo"
+        return f"{line} is held by {info.consumer!r}: end that program"
+
+
+def _levels(request: LineRequest) -> dict[int, bool]:
+    return {offset: bool(value) for offset, value in zip(request.offsets, request.get_values(), strict=True)}
+
+
+def _outputs(chip: Chip, offsets: Iterable[int]) -> list[int]:
+    """Which of these lines are outputs.
+
+    To be asked of requested lines: the kernel asks the hardware on each request, and of a line that nobody
+    holds it may tell what was true some time ago.
+    """
+    from gpiod.line import Direction
+
+    return [offset for offset in offsets if chip.get_line_info(offset).direction == Direction.OUTPUT]
+
+
+def _holder(chip: Chip, offsets: Iterable[int]) -> LineInfo | None:
+    return next((info for info in map(chip.get_line_info, offsets) if info.used), None)
