@@ -1,0 +1,63 @@
+# Everything sets itself up in .venv from a fresh clone with nothing but Python (>= 3.11) and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test checks unit wheel-test kernel bench docs docs-serve format clean
+
+help: ## List what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	$(PIP) install --editable '.[docs]'
+	@touch $@
+
+demo: $(READY) ## See what the library is for, on the simulation (20 seconds)
+	$(BIN)/python examples/demo.py
+
+test: checks unit docs wheel-test ## Run every check and test
+
+checks: $(READY) ## Linter, formatter and both type checkers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+unit: $(READY) ## All tests, with coverage; those on a real kernel too once 'make kernel' has run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+wheel-test: $(READY) ## Build the wheel and test it without the source tree
+	$(BIN)/python tests/packaging/wheel.py
+
+kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
+	$(BIN)/python tests/kernel/lab/build
+
+bench: $(READY) ## Measure what is promised, side by side with something else
+	$(BIN)/python -m tests.benchmarks
+
+docs: $(DOCS_READY) ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(DOCS_READY) ## Read the documentation on http://127.0.0.1:8000
+	$(BIN)/mkdocs serve
+
+format: $(READY) ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove what was built here
+	rm -rf $(VENV) dist build site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,49 @@
+"""Entry points, the wheel's packages and the folders on disk say the same: a backend that one of them
+lacks would work in an editable install and be missing from the wheel without a word."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import rpi_clusterhat
+from rpi_clusterhat import backend
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {p.name for p in (ROOT / "backends").glob("*/")} if (ROOT / "backends").is_dir() else set()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+source_tree = pytest.mark.skipif(not FOLDERS, reason="the wheel is tested without the source tree")
+
+
+@source_tree
+def test_each_folder_is_in_the_wheel_and_has_an_entry_point() -> None:
+    packages = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert packages == {"rpi_clusterhat"} | {
+        f"backends/{name}" for name in FOLDERS if "__pycache__" not in name
+    }
+    entry_points = PROJECT["project"]["entry-points"][backend.GROUP]
+    assert {target.partition(":")[0] for target in entry_points.values()} == {
+        p for p in FOLDERS if p[0] == "r"
+    }
+
+
+@source_tree
+def test_each_package_is_typed() -> None:
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert (ROOT / package / "py.typed").is_file()
+
+
+def test_what_is_installed_is_what_is_declared() -> None:
+    declared = PROJECT["project"]["entry-points"][backend.GROUP]
+    ours = {p.name: p.target for p in backend.installed() if p.distribution == "rpi-clusterhat"}
+    assert ours == declared
+    for name in declared:
+        assert backend.load(name).summary
+
+
+def test_the_version_is_said_once_more_only_where_it_must_be() -> None:
+    assert rpi_clusterhat.__version__ == PROJECT["project"]["version"] == version("rpi-clusterhat")

@@ -1,0 +1,92 @@
+"""The tree is the architecture: who may lean on whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "rpi_clusterhat"
+BACKENDS = sorted(p for p in (ROOT / "backends").iterdir() if (p / "__init__.py").is_file())
+
+pytestmark = pytest.mark.skipif(not LIBRARY.is_dir(), reason="the wheel is tested without the source tree")
+
+# A module may import from the layers below its own, and from its own layer where that has one module.
+LAYERS = [
+    {"errors"},
+    {"clock"},
+    {"locks"},
+    {"power", "rail", "backend", "names"},
+    {"events", "plans", "boards", "config"},
+    {"opening"},
+    {"engine"},
+    {"cluster"},
+    {"aio"},
+    {"__init__"},
+    {"testing", "cli"},
+    {"__main__"},
+]
+LEVEL = {module: i for i, layer in enumerate(LAYERS) for module in layer}
+PLUGINS_MAY = {"backend", "errors", "locks", "clock"}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of the library that a file imports, by their first name below the package."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            full = node.module or ""
+            if node.level:
+                inside = path.is_relative_to(LIBRARY)
+                if not inside or node.level < len(path.relative_to(LIBRARY).parts):  # its own package
+                    continue
+                full = f"rpi_clusterhat.{full}".rstrip(".")
+            names = [f"{full}.{alias.name}" for alias in node.names] if full == "rpi_clusterhat" else [full]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "rpi_clusterhat":
+                first = rest.partition(".")[0]
+                found.add(first if first in LEVEL else "__init__")
+            elif package.startswith("rpi_clusterhat_"):
+                found.add(package)
+    return found
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_point_down_only(path: Path) -> None:
+    own = module_of(path)
+    assert own in LEVEL, f"{own} has no place in LAYERS: decide where it belongs"
+    for other in imported(path) - {own}:
+        assert other in LEVEL, f"{path.name} leans on the plugin {other}: only its entry point may"
+        assert LEVEL[other] < LEVEL[own], f"{own} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("package", BACKENDS, ids=lambda p: p.name)
+def test_a_plugin_leans_on_the_contract_only(package: Path) -> None:
+    for path in package.rglob("*.py"):
+        assert imported(path) - {package.name} <= PLUGINS_MAY, path
+
+
+def test_only_the_clock_asks_for_the_time() -> None:
+    for path in [*LIBRARY.rglob("*.py"), *(ROOT / "backends").rglob("*.py")]:
+        if path.name == "clock.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            assert not {"time", "datetime"} & set(names), f"{path} imports {names}: take a Clock instead"
