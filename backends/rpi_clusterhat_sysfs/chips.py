@@ -1,0 +1,82 @@
+"""Where a chip's numbers begin.
+
+Lines have numbers of their own here, the chip's base plus the offset, and the base differs between models and
+kernels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rpi_clusterhat.errors import AccessDeniedError, BackendUnavailableError, DeviceNotFoundError
+
+if TYPE_CHECKING:
+    from .files import Files
+
+__all__ = ["HEADER_LABELS", "SysfsChip", "find_chip", "require_export"]
+
+HEADER_LABELS = ("pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1")
+
+
+class SysfsChip(NamedTuple):
+    """A chip as its folder describes it."""
+
+    path: str
+    label: str
+    base: int
+    num_lines: int
+
+    def __str__(self) -> str:
+        return f"{self.label} (from {self.base})"
+
+
+def find_chip(files: Files, root: str, label: str | None, base: int | None) -> SysfsChip:
+    """The chip of this label or base; without either, that of the 40-pin header.
+
+    Raises `BackendUnavailableError`.
+    """
+    if not files.exists(f"{root}/export"):
+        raise DeviceNotFoundError(
+            f"there is no {root}/export: this kernel has no GPIO in sysfs; use the backend gpiod"
+        )
+    chips = _chips(files, root)
+    matches = [chip for chip in chips if base in (None, chip.base)]
+    if label is not None or base is None:
+        labels = HEADER_LABELS if label is None else (label,)
+        matches = [chip for chip in matches if chip.label in labels]
+    if len(matches) > 1:
+        both = " and ".join(map(str, matches))
+        raise BackendUnavailableError(f"{both} are alike: say which one is meant with base={matches[0].base}")
+    if not matches:
+        what = "chip of a Raspberry Pi's header" if label is None else f"chip with the label {label}"
+        if base is not None:
+            what = f"{'chip' if label is None else what} whose lines begin at {base}"
+        there = ", ".join(map(str, chips)) or "none"
+        raise DeviceNotFoundError(f"{root} has no {what}: there is {there}; name one with chip=")
+    return matches[0]
+
+
+def _chips(files: Files, root: str) -> list[SysfsChip]:
+    chips: dict[int, SysfsChip] = {}
+    for name in sorted(files.names(root)):
+        path = f"{root}/{name}"
+        if not name.startswith("gpiochip"):
+            continue
+        try:
+            base, count = int(files.read(f"{path}/base")), int(files.read(f"{path}/ngpio"))
+            chips[base] = SysfsChip(path, files.read(f"{path}/label"), base, count)
+        except FileNotFoundError:
+            continue  # it went away in this moment
+    return list(chips.values())
+
+
+def require_export(files: Files, root: str) -> None:
+    """Raises `AccessDeniedError` where this user may not export lines."""
+    if not files.writable(f"{root}/export"):
+        raise denied(f"{root}/export")
+
+
+def denied(path: str) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"no permission to write {path}: join the group gpio ('sudo usermod -aG gpio $USER') and log in again"
+    )
