@@ -1,0 +1,169 @@
+"""The ``sim`` backend: a simulated world instead of a board, used only when it is asked for.
+
+The world has rails that give way, nodes that boot and fail, boards that lose power; `World` says how to
+build one for a test, `world_of` how to reach the one behind an open backend.
+
+What it does not simulate: voltages and what a drooping one does short of a brown-out; what a node's load
+adds to its current; USB, networks, storage, consoles and what runs on a node; the time that a bus transfer
+takes, and the registers behind it; the controller's own supply, throttling and reboots (a reset that would
+cut the nodes is `Bank.lose_power`); a line's glitches. All figures that it starts from are chosen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rpi_clusterhat.backend import Option, Plugin, parse_bool, parse_int
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rpi_clusterhat.backend import Backend, Opening
+
+    from .driver import BankSpec, SimBackend
+    from .faults import Fault, parse_faults
+    from .history import Record
+    from .state import StateFile
+    from .supply import Model
+    from .world import Bank, Node, RailState, World
+
+__all__ = [
+    "Bank",
+    "BankSpec",
+    "Fault",
+    "Model",
+    "Node",
+    "RailState",
+    "Record",
+    "SimBackend",
+    "StateFile",
+    "World",
+    "parse_faults",
+    "plugin",
+    "world_of",
+]
+
+_HOMES = {
+    "Bank": "world",
+    "BankSpec": "driver",
+    "Fault": "faults",
+    "Model": "supply",
+    "Node": "world",
+    "RailState": "world",
+    "Record": "history",
+    "SimBackend": "driver",
+    "StateFile": "state",
+    "World": "world",
+    "parse_faults": "faults",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Listing the backends imports this module; the rest of it only using this one.
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def world_of(backend: Backend) -> World:
+    """The simulated world behind an open backend; from a state file a copy as of now, to be read.
+
+    A `TypeError` for a backend of another kind.
+    """
+    from .driver import SimBackend
+
+    if not isinstance(backend, SimBackend):
+        raise TypeError(f"{backend!r} is not simulated")
+    return backend.world
+
+
+def _open(opening: Opening) -> Backend:
+    from .driver import open_sim
+
+    return open_sim(opening)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    from .driver import check
+
+    check(options)
+
+
+def _faults(text: str) -> tuple[Fault, ...]:
+    from .faults import parse_faults
+
+    return parse_faults(text)
+
+
+def _number(low: float, high: float, *, above: bool = False) -> Callable[[str], float]:
+    allowed = f"a number {'above' if above else 'from'} {low:g} {'and up ' if above else ''}to {high:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if not low <= value <= high or (above and value == low):
+            raise ValueError(allowed)
+        return value
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not text or not all(c.isalnum() or c in "-_." for c in text):
+        raise ValueError("a name of letters, digits, '-', '_' and '.'")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("the path of a file")
+    return text
+
+
+plugin = Plugin(
+    summary="a simulated world: no hardware is needed or touched",
+    options=(
+        Option(
+            "state",
+            _path,
+            None,
+            "file in which processes share the world; without it, it ends with the program",
+        ),
+        Option(
+            "bank",
+            _name,
+            None,
+            "which board of the world this is; without it 0, 1, … in the order of the boards",
+        ),
+        Option("rail", _name, None, "the supply that feeds the board's nodes [main]"),
+        Option(
+            "capacity",
+            _number(0, 1e6, above=True),
+            None,
+            "amperes that the rail gives before it browns out [5.8]",
+        ),
+        Option("inrush", _number(0, 1e4), None, "amperes that a node draws when it gets power [3.0]"),
+        Option("inrush_time", _number(0, 1e6), None, "seconds that it draws them [0.5]"),
+        Option("boot", _number(0, 1e4), None, "amperes that a node draws while it boots [0.2]"),
+        Option("idle", _number(0, 1e4), None, "amperes that a node draws when it has booted [0.13]"),
+        Option("boot_time", _number(0, 1e6), None, "seconds from power to a node that is up [20]"),
+        Option("ambient", _number(-100, 200), None, "degrees Celsius around the boards [22]"),
+        Option("set_up", parse_bool, True, "no: a new board is as it comes out of a power loss"),
+        Option("pos", parse_bool, False, "on: nodes of a board that nobody has set up have power"),
+        Option("holds", parse_bool, True, "no: lines drop back when the program that set them ends"),
+        Option(
+            "fault", _faults, (), "what is to fail: p2:no-boot,p3:slow=3,p4:stuck-low,bus:error@5 and more"
+        ),
+        Option(
+            "history", parse_int(0, 10**9), None, "how many records are kept [10000; in a state file 200]"
+        ),
+    ),
+    open=_open,
+    check=_check,
+    board="2.3",
+)

@@ -1,0 +1,300 @@
+"""The backend: lines of a board that is in a simulated world, in this process or in a file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rpi_clusterhat.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ClosedError,
+    PowerLostError,
+    SettingError,
+)
+
+from .holders import new_holder
+from .supply import CAPACITY, Model
+from .world import AMBIENT, HISTORY, RAIL, World
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    from rpi_clusterhat.backend import Line, Opening
+
+    from .faults import Fault
+    from .world import Bank
+
+    class Shared(Protocol):
+        """Where a world is: a `World` itself, or a `StateFile`."""
+
+        @property
+        def private_rail(self) -> str | None: ...
+        def look(self) -> AbstractContextManager[World]: ...
+        def change(self) -> AbstractContextManager[World]: ...
+
+
+__all__ = ["BankSpec", "SimBackend", "open_sim"]
+
+
+class BankSpec(NamedTuple):
+    """What a bank is to be when it comes into the world. None is what it is already, or the default."""
+
+    rail: str | None = None
+    capacity: float | None = None
+    ambient: float | None = None
+    model: Mapping[str, float | None] = {}
+    """Fields of `Model`."""
+    set_up: bool = True
+    pos: bool = False
+
+
+class SimBackend:
+    """Lines of a bank of a simulated world.
+
+    The world is a `World` or a `StateFile`. A bank that is not in it yet is made, with the given lines;
+    of one that is, the lines must be some of its lines. ``holds=False`` plays a backend whose lines drop
+    back to low when it is closed or its process has died. May be used from any thread.
+    """
+
+    def __init__(
+        self,
+        world: World | Shared,
+        lines: Sequence[Line],
+        *,
+        bank: str = "0",
+        holds: bool = True,
+        spec: BankSpec = BankSpec(),  # noqa: B008 - immutable
+        faults: Sequence[Fault] = (),
+    ) -> None:
+        self._shared: Shared = world
+        self._lines = tuple(lines)
+        self._offsets = frozenset(line.offset for line in lines)
+        self._bank_name = bank
+        self._spec = spec
+        self._holder = None if holds else new_holder()
+        self._closed = False
+        self._known: tuple[World, Bank] | None = None
+        with self._shared.look() as seen:
+            to_do = bool(faults) or bank not in seen.banks
+            if not to_do:
+                self._is_set_up = self._find(seen).is_set_up
+        if to_do:
+            with self._shared.change() as world_now:
+                found = self._find(world_now)
+                for fault in faults:
+                    _apply(fault, world_now, found)
+                self._is_set_up = found.is_set_up
+
+    def __repr__(self) -> str:
+        return f"<SimBackend bank {self._bank_name} of {self._shared!r}>"
+
+    @property
+    def holds_levels(self) -> bool:
+        return self._holder is None
+
+    @property
+    def is_set_up(self) -> bool:
+        return self._is_set_up
+
+    @property
+    def private_rail(self) -> str | None:
+        """A name for the rails of this world among those that processes share; None for a world that is in
+        this process only."""
+        return self._shared.private_rail
+
+    @property
+    def world(self) -> World:
+        """The world. From a state file it is a copy as of now, to be read: see `change`."""
+        with self._shared.look() as world:
+            self._find(world)
+            return world
+
+    @contextmanager
+    def change(self) -> Generator[World]:
+        """The world, to be changed: faults, what others do to the lines. A state file is saved after it."""
+        with self._shared.change() as world:
+            self._find(world)
+            yield world
+
+    def read(self) -> dict[int, bool]:
+        """Raises `TransientBusError` or `DeviceGoneError` where that was asked for."""
+        self._check_open()
+        with self._shared.look() as world:
+            bank = self._find(world)
+            if not bank.bus_faults:
+                return self._see(bank)
+        with self._shared.change() as world:  # the fault counts accesses, and reads are some
+            return self._see(self._find(world))
+
+    def _see(self, bank: Bank) -> dict[int, bool]:
+        levels = bank.read()
+        self._is_set_up = bank.is_set_up
+        if len(levels) == len(self._offsets):
+            return levels
+        return {line.offset: levels[line.offset] for line in self._lines}
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        """Raises what `read` does, `StuckLineError`, and `PowerLostError` where the bank was seen set up and
+        lost its power since."""
+        self._check_open()
+        self._check_lines(levels)
+        with self._shared.change() as world:
+            bank = self._find(world)
+            if not bank.is_set_up and self._is_set_up:
+                self._see(bank)  # finding it out is an access
+                raise PowerLostError(
+                    f"the simulated bank {self._bank_name} lost power since it was set up: set it up again"
+                )
+            self._is_set_up = True
+            bank.write(levels, self._holder)
+
+    def set_up(self, levels: Mapping[int, bool]) -> None:
+        self._check_open()
+        self._check_lines(levels)
+        with self._shared.change() as world:
+            bank = self._find(world)
+            bank.set_up(levels, self._holder)
+            self._is_set_up = True
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._holder is not None:
+            with self._shared.change() as world:
+                self._find(world).release([self._holder])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self!r} was closed: open it again")
+
+    def _check_lines(self, levels: Mapping[int, bool]) -> None:
+        for offset in levels:
+            if offset not in self._offsets:
+                raise ValueError(f"line {offset} was not opened: {sorted(self._offsets)} were")
+
+    def _find(self, world: World) -> Bank:
+        """This backend's bank, made where the world has none: a state file may be removed at any time."""
+        if self._known is not None and self._known[0] is world:
+            return self._known[1]
+        bank = world.banks.get(self._bank_name)
+        bank = self._add_to(world) if bank is None else self._agree_with(world, bank)
+        self._known = world, bank
+        return bank
+
+    def _add_to(self, world: World) -> Bank:
+        spec = self._spec
+        timeline = world.timeline
+        rail = spec.rail or RAIL
+        if rail not in timeline.supplies:
+            world.add_rail(rail, CAPACITY if spec.capacity is None else spec.capacity)
+        if not world.banks and spec.ambient is not None:
+            world.set_ambient(spec.ambient)
+        self._agree("capacity", spec.capacity, timeline.supplies[rail].capacity)
+        self._agree("ambient", spec.ambient, timeline.ambient)
+        given = {name: value for name, value in spec.model.items() if value is not None}
+        model = Model(**given)
+        return world.add_bank(
+            self._bank_name, self._lines, rail=rail, model=model, set_up=spec.set_up, pos=spec.pos
+        )
+
+    def _agree_with(self, world: World, bank: Bank) -> Bank:
+        spec = self._spec
+        if not set(self._lines) <= set(bank.lines):
+            has = ", ".join(f"{line.name} at {line.offset}" for line in bank.lines)
+            raise BackendError(
+                f"the bank {bank.name} of {self._shared!r} is another board's, with {has}: "
+                "name another bank, or remove the state file"
+            )
+        self._agree("rail", spec.rail, bank.supply.name)
+        self._agree("capacity", spec.capacity, bank.supply.capacity)
+        self._agree("ambient", spec.ambient, world.timeline.ambient)
+        for name, value in bank.model._asdict().items():
+            self._agree(name, spec.model.get(name), value)
+        return bank
+
+    def _agree(self, name: str, given: object, holds: object) -> None:
+        if given is not None and given != holds:
+            raise BackendError(
+                f"{name}={given}: {self._shared!r} was made with {name}={holds}: "
+                "leave it out, or begin a new world"
+            )
+
+
+def _apply(fault: Fault, world: World, bank: Bank) -> None:
+    try:
+        fault.apply(world, bank)
+    except ValueError as error:
+        raise SettingError(f"fault={error}") from error
+
+
+def open_sim(opening: Opening) -> SimBackend:
+    """Opens a board of a cluster. The boards of one cluster are banks of one world: ``shared["sim.world"]``,
+    which is made for the first of them where it is not there, or that of the state file."""
+    options = opening.options
+    shared = opening.shared
+    world = _state_file(opening, options) if options["state"] else _world(opening, options)
+    key = f"sim.banks {getattr(world, 'path', '')}"
+    taken: list[str] = shared.setdefault(key, [])
+    name = options["bank"] if options["bank"] is not None else str(len(taken))
+    if name in taken:
+        raise SettingError(f"bank={name}: another board of this cluster is that bank already")
+    try:
+        backend = SimBackend(
+            world,
+            opening.lines,
+            bank=name,
+            holds=options["holds"],
+            spec=BankSpec(
+                rail=options["rail"],
+                capacity=options["capacity"],
+                ambient=options["ambient"],
+                model={field: options[field] for field in Model._fields},
+                set_up=options["set_up"],
+                pos=options["pos"],
+            ),
+            faults=options["fault"],
+        )
+    except BackendUnavailableError:
+        raise
+    except BackendError as error:
+        raise BackendUnavailableError(str(error)) from error
+    taken.append(name)
+    return backend
+
+
+def _world(opening: Opening, options: Mapping[str, Any]) -> World:
+    world = opening.shared.get("sim.world")
+    if world is None:
+        history = HISTORY if options["history"] is None else options["history"]
+        world = opening.shared["sim.world"] = World(clock=opening.clock, history=history, ambient=AMBIENT)
+    return world
+
+
+def _state_file(opening: Opening, options: Mapping[str, Any]) -> Shared:
+    from .state import HISTORY_IN_FILE, StateFile
+
+    path = os.path.realpath(options["state"])
+    key = f"sim.state {path}"
+    if key not in opening.shared:
+        history = HISTORY_IN_FILE if options["history"] is None else options["history"]
+        opening.shared[key] = StateFile(path, clock=opening.clock, history=history)
+    file: Shared = opening.shared[key]
+    return file
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Whether the state file, where one is named, can be used."""
+    if options.get("state"):
+        from .state import StateFile
+
+        try:
+            StateFile(options["state"]).check()
+        except BackendUnavailableError:
+            raise
+        except BackendError as error:
+            raise BackendUnavailableError(str(error)) from error

@@ -1,0 +1,120 @@
+"""Faults as text: ``p2:no-boot,p3:slow=3,p4:stuck-low,bus:error@5``.
+
+    pN:no-boot      pN:slow=FACTOR      pN:hang=SECONDS after each start      pN:hang now
+    LINE:stuck-high      LINE:stuck-low      LINE:ok takes all of the line's faults back
+    bus:error@N the N-th access      bus:error@NxM that and the next, M in all
+    bus:gone@N from the N-th access on      bus:power-lost now      bus:ok
+
+Lines are named as their board names them: ``p1`` … also on a second board.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from .world import node_number
+
+if TYPE_CHECKING:
+    from .world import Bank, World
+
+__all__ = ["Fault", "parse_faults"]
+
+_ALLOWED = (
+    "pN:no-boot, pN:slow=FACTOR, pN:hang, pN:hang=SECONDS, LINE:stuck-high, LINE:stuck-low, LINE:ok, "
+    "bus:error@N, bus:error@NxTIMES, bus:gone@N, bus:power-lost or bus:ok, separated by commas"
+)
+
+
+class Fault(NamedTuple):
+    target: str
+    """A line's name, or ``bus``."""
+    what: str
+    value: float | None = None
+    times: int = 1
+
+    def apply(self, world: World, bank: Bank) -> None:
+        """Makes it so. Raises `ValueError` where the bank has no such line or node."""
+        if self.target == "bus":
+            self._apply_to_bus(bank)
+            return
+        line = bank.line(self.target)
+        if line is None:
+            names = ", ".join(line.name for line in bank.lines)
+            raise ValueError(f"{self}: this board has no line {self.target}: it has {names}")
+        if self.what in ("stuck-high", "stuck-low"):
+            bank.stick(line.offset, self.what == "stuck-high")
+            return
+        if self.what == "ok":
+            bank.stick(line.offset, None)
+        cell = bank.cells.get(line.offset)
+        if cell is None:
+            return
+        node = world.node(cell.name)
+        load = cell.load
+        if self.what == "ok":
+            node.fail()
+        elif self.what == "no-boot":
+            node.fail(boots=False, slow=load.slow, hang_after=load.hang_after)
+        elif self.what == "slow":
+            node.fail(boots=load.boots, slow=self.value or 1.0, hang_after=load.hang_after)
+        elif self.value is None:
+            node.hang()
+        else:
+            node.fail(boots=load.boots, slow=load.slow, hang_after=self.value)
+
+    def _apply_to_bus(self, bank: Bank) -> None:
+        if self.what == "ok":
+            bank.heal_bus()
+        elif self.what == "power-lost":
+            bank.lose_power()
+        else:
+            bank.fail_bus(int(self.value or 1), self.times, gone=self.what == "gone")
+
+    def __str__(self) -> str:
+        return f"{self.target}:{self.what}"
+
+
+def parse_faults(text: str) -> tuple[Fault, ...]:
+    """Raises `ValueError` that says what is allowed, as the parser of an option does."""
+    return tuple(_parse(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _parse(item: str) -> Fault:
+    target, _, what = item.partition(":")
+    fault = _of_bus(what) if target == "bus" else _of_line(target, what)
+    if not target or fault is None:
+        raise ValueError(f"{_ALLOWED}, not {item!r}")
+    return fault
+
+
+def _of_bus(what: str) -> Fault | None:
+    if what in ("ok", "power-lost"):
+        return Fault("bus", what)
+    word, _, numbers = what.partition("@")
+    number, x, times = numbers.partition("x")
+    if word not in ("error", "gone") or (x and word == "gone"):
+        return None
+    access, repeat = _count(number), _count(times) if x else 1
+    return Fault("bus", word, access, repeat) if access and repeat else None
+
+
+def _of_line(target: str, what: str) -> Fault | None:
+    if what in ("stuck-high", "stuck-low", "ok"):
+        return Fault(target, what)
+    if node_number(target) is None:
+        return None
+    if what in ("no-boot", "hang"):
+        return Fault(target, what)
+    word, _, number = what.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    if not isfinite(value) or (word == "slow" and value <= 0) or (word == "hang" and value < 0):
+        return None
+    return Fault(target, word, value) if word in ("slow", "hang") else None
+
+
+def _count(text: str) -> int | None:
+    return int(text) or None if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,96 @@
+"""What happened in a world, for tests and people to read."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Course", "Entry", "Record", "with_derived"]
+
+
+class Record(NamedTuple):
+    """Something that happened.
+
+    ``what`` is one of ``read``, ``write``, ``set-up`` (accesses to a bank's bus, failed ones included),
+    ``on``, ``off``, ``up``, ``failed``, ``hung`` (of a node), ``brown-out`` (of a rail), ``outside``,
+    ``released``, ``power-lost`` (of a bank) and ``fault`` (something was made to fail, or to work again).
+    """
+
+    time: float
+    what: str
+    node: str
+    """The node's name; for what concerns more than one node ``bank NAME`` or ``rail NAME``."""
+    detail: str = ""
+
+
+class Course(NamedTuple):
+    """How a start will go."""
+
+    boot_time: float
+    boots: bool
+    hang_after: float | None
+
+
+class Entry(NamedTuple):
+    """A record as it is kept; with ``on`` and ``fault``, how the node's next start will go."""
+
+    time: float
+    what: str
+    node: str
+    detail: str = ""
+    course: Course | None = None
+
+
+class _Run:
+    __slots__ = ("course", "next", "start")
+
+    def __init__(self, start: float, course: Course) -> None:
+        self.start: float | None = start
+        self.course = course
+        self.next = course
+
+    def outcome(self, node: str, end: float) -> Iterator[Record]:
+        """What came of it by itself until ``end``."""
+        if self.start is None:
+            return
+        hang = inf if self.course.hang_after is None else self.start + self.course.hang_after
+        boot = self.start + self.course.boot_time
+        if boot < hang and boot <= end:
+            yield Record(boot, "up" if self.course.boots else "failed", node)
+        if hang <= end:
+            yield Record(hang, "hung", node)
+
+
+def with_derived(entries: Iterable[Entry], rail_of: Callable[[str], str], now: float) -> list[Record]:
+    """All records in the order of time, and between them what followed by itself: a boot that ended, a node
+    that hung. Follows from the entries only: of a node whose ``on`` is no longer kept, nothing is derived."""
+    found: list[Record] = []
+    runs: dict[str, dict[str, _Run]] = {}
+    for entry in entries:
+        time, what, node, detail, course = entry
+        if what == "brown-out":
+            for name, run in runs.get(node, {}).items():
+                found += run.outcome(name, time)
+                run.start, run.course = time, run.next
+        elif what == "on" and course is not None:
+            runs.setdefault(rail_of(node), {})[node] = _Run(time, course)
+        elif what == "off":
+            ended = runs.get(rail_of(node), {}).pop(node, None)
+            if ended is not None:
+                found += ended.outcome(node, time)
+        elif what in ("fault", "hung") and course is not None:
+            changed = runs.get(rail_of(node), {}).get(node)
+            if changed is not None:
+                changed.next = course
+                if what == "hung":
+                    found += changed.outcome(node, time)
+                    changed.start = None
+        found.append(Record(time, what, node, detail))
+    for of_rail in runs.values():
+        for name, run in of_rail.items():
+            found += run.outcome(name, now)
+    found.sort(key=lambda record: record.time)
+    return found
