@@ -291,6 +291,9 @@ class _FileTicket:
         self._turnstile = turnstile
         self._first = False
 
+    def __repr__(self) -> str:
+        return f"<ticket {self._number} of {self._file.path}>"
+
     def is_first(self) -> bool:
         if self._first:
             return True

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import LockTimeoutError
+
 if TYPE_CHECKING:
     from .clock import Clock
     from .locks import Ticket, Turnstile
@@ -22,6 +24,7 @@ DEFAULT_SPACING = 2.0
 """Seconds between two power-ups, as in the programs that this library succeeds."""
 
 _POLL_MAX, _POLL_MIN = 0.05, 0.001
+_PATIENCE = 60.0
 
 
 class PowerUp(NamedTuple):
@@ -84,12 +87,19 @@ class Turn:
         self._spacing = spacing
         self._go_at: float | None = None
         self._under_way = False
+        self._seen: tuple[bytes, float] = (b"", clock.now())
+        """The record as others left it, and since when it has been so."""
 
     def remaining(self) -> float:
-        """Seconds to let pass before asking again; 0.0 when it is this one's turn now. Never waits."""
+        """Seconds to let pass before asking again; 0.0 when it is this one's turn now. Never waits.
+
+        Raises `LockTimeoutError` when whoever is before this one has neither switched a node on nor left for
+        a minute longer than the spacing: a program that was stopped, say.
+        """
         now = self._clock.now()
         if self._go_at is None:
             if not self._ticket.is_first():
+                self._check_progress(now)
                 return max(_POLL_MIN, min(_POLL_MAX, self._spacing / 10))
             now = self._clock.now()
             last = PowerUp.decode(self._ticket.load())
@@ -98,6 +108,16 @@ class Turn:
                 # Kept, so that one who dies while waiting does not make the next wait from the start.
                 self._ticket.store(PowerUp(now, pending=False).encode())
         return max(0.0, self._go_at - now)
+
+    def _check_progress(self, now: float) -> None:
+        record = self._ticket.load()
+        if record != self._seen[0]:
+            self._seen = record, now
+        elif now - self._seen[1] > self._spacing + _PATIENCE:
+            raise LockTimeoutError(
+                f"another program has kept its place on the rail for {now - self._seen[1]:.0f} s and switches "
+                f"nothing on ({self._ticket!r}): see with 'fuser' who has that file open"
+            )
 
     def expected(self) -> float:
         """About how many seconds this one has yet to wait at the least: for people to read."""
