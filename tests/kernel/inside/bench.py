@@ -124,6 +124,8 @@ class Message(NamedTuple):
     """An entry of the simulated bus's log: ``w`` and ``r`` are messages, ``p`` new levels at the pins, ``x``
     a power cut."""
 
+    at: float
+    """Seconds since the boot."""
     address: int
     kind: str
     result: int
@@ -170,17 +172,25 @@ class Bus:
     def log(self) -> list[Message]:
         entries = (line.split() for line in read(f"{self.ROOT}/log").splitlines())
         return [
-            Message(int(address, 16), kind, int(result), bytes.fromhex("".join(data)))
-            for address, kind, result, *data in entries
+            Message(int(at) / 1e6, int(address, 16), kind, int(result), bytes.fromhex("".join(data)))
+            for at, address, kind, result, *data in entries
         ]
 
     def writes(self) -> list[bytes]:
         """Register and value of all writes, in order; a read's choice of its register is none."""
         return [message.data for message in self.log() if message.kind == "w" and len(message.data) > 1]
 
+    def pin_changes(self) -> list[tuple[float, int]]:
+        """When the first expander's pins changed since `forget`, and to which levels."""
+        return [
+            (message.at, message.data[0])
+            for message in self.log()
+            if (message.address, message.kind) == (0x20, "p")
+        ]
+
     def pin_history(self) -> list[int]:
-        """The levels that the first expander's pins have had one after the other since `forget`."""
-        return [message.data[0] for message in self.log() if (message.address, message.kind) == (0x20, "p")]
+        """The levels that the first expander's pins went to one after the other since `forget`."""
+        return [pins for _, pins in self.pin_changes()]
 
     def forget(self) -> None:
         write(f"{self.ROOT}/log", 0)

@@ -66,7 +66,7 @@ def _child(user: str | None, work: Callable[[Connection], object], pipe: Connect
         if user is not None:
             become(user)
         answer = work(pipe)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (raised again on the other side)
         error.add_note(traceback.format_exc())
         answer = error
     with contextlib.suppress(OSError):  # nobody may be listening any more

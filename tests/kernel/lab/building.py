@@ -73,18 +73,18 @@ def _prepare() -> str:
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise CannotBuildError(f"User-Mode Linux is built on x86-64 Linux only; this is {platform.machine()}")
     missing = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
-    source = _source()
+    source = newest_source()
     if source is None:
         missing.add("linux-source")
     if missing:
         _install(sorted(missing))
-        source = _source()
+        source = newest_source()
     if source is None:
         raise CannotBuildError(f"the package linux-source brought no {SOURCES}: this is not Debian's")
     return source
 
 
-def _source() -> str | None:
+def newest_source() -> str | None:
     def version(path: str) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", os.path.basename(path))]
 

@@ -6,7 +6,8 @@
  *   fail_count   this many transfers fail (negative: all)   fail_skip  after this many that do not
  *   fail_errno   with this errno                            fail_late  1: the chip obeys all the same
  *   delay_us     each transfer takes this long              transfers  how many there have been
- *   log          a line for each message and for each change at the pins; a write empties it
+ *   log          a line for each message and for each change at the pins, with its time, oldest first; a write
+ *                empties it
  *   20/, 21/     output, polarity, direction: the registers  external: what drives the pins that are inputs
  *                pins: the levels, as a meter shows them     present: 0 takes the chip off the bus
  *                power_cycle: a write of N cuts the power just before the N-th transfer from now (0: now)
@@ -14,6 +15,7 @@
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/i2c.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
@@ -34,8 +36,9 @@ static atomic_t fail_count, fail_skip, transfers;
 static u32 fail_errno = EREMOTEIO, delay_us;
 static bool fail_late;
 
-#define ENTRIES 4096
+#define ENTRIES 16384
 static struct entry {
+	s64 at; /* microseconds since the boot */
 	u16 address;
 	char kind; /* w, r: a message of length bytes; p: the pins' levels; x: power cut */
 	u8 length, data[4];
@@ -50,6 +53,7 @@ static void note(const struct expander *chip, char kind, const u8 *data, size_t 
 {
 	struct entry *entry = &entries[logged++ % ENTRIES];
 
+	entry->at = ktime_to_us(ktime_get_boottime());
 	entry->address = chip->address;
 	entry->kind = kind;
 	entry->length = length;
@@ -184,7 +188,7 @@ static int log_show(struct seq_file *file, void *unused)
 	for (i = logged > ENTRIES ? logged - ENTRIES : 0; i < logged; i++) {
 		const struct entry *entry = &entries[i % ENTRIES];
 
-		seq_printf(file, "%02x %c %d %*phN\n", entry->address, entry->kind, entry->result,
+		seq_printf(file, "%lld %02x %c %d %*phN\n", entry->at, entry->address, entry->kind, entry->result,
 			   (int)min_t(size_t, entry->length, sizeof(entry->data)), entry->data);
 	}
 	mutex_unlock(&bench);

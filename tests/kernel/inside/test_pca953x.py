@@ -1,0 +1,90 @@
+"""The backend gpiod on the kernel's own driver for the expander."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rpi_clusterhat import AccessDeniedError, LineBusyError, TransientBusError
+from rpi_clusterhat.backend import SupportsSetUp
+from tests.kernel.inside.bank_tests import BankTests
+from tests.kernel.inside.banks import GpiodOnPca953x, RawExpander
+from tests.kernel.inside.people import run_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class TestGpiodOnPca953x(BankTests):
+    bank = GpiodOnPca953x()
+
+
+@pytest.fixture
+def bank() -> Iterator[GpiodOnPca953x]:
+    bank = GpiodOnPca953x()
+    bank.reset()
+    yield bank
+    bank.remove()
+
+
+def test_no_output_register_is_read_as_a_level(bank: GpiodOnPca953x) -> None:
+    """Reset leaves ones in the output register, and none of them may come to a pin."""
+    bank.unset()
+    with bank.watch() as driven:
+        backend = bank.open()
+        assert not any(backend.read().values())
+        assert isinstance(backend, SupportsSetUp)
+        backend.set_up(dict.fromkeys((line.offset for line in bank.lines), False))
+        backend.write({1: True})
+        backend.close()
+    assert driven() == [(1, True)]
+
+
+def test_raw_access_names_the_driver_that_holds_the_address(bank: GpiodOnPca953x) -> None:
+    raw = RawExpander()
+    backend = raw.open()
+    for call in (backend.read, lambda: backend.write({0: True})):
+        with pytest.raises(LineBusyError, match=r"pca953x.*gpiod.*1-0020"):
+            call()
+    backend.close()
+    assert bank.outside() == dict.fromkeys(bank.offsets, False)
+
+
+def test_only_members_of_the_group_may_open_the_chip(bank: GpiodOnPca953x) -> None:
+    def switch() -> None:
+        backend = bank.open()
+        backend.write({0: True})
+        backend.close()
+
+    run_as("alice", switch)
+    assert bank.outside()[0]
+    with pytest.raises(AccessDeniedError, match=r"/dev/gpiochip\d.* group gpio"):
+        run_as("mallory", bank.open)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_bus_errors_that_pass(bank: GpiodOnPca953x, count: int) -> None:
+    backend = bank.open()
+    bank.bus.fail(count)
+    assert not any(backend.read().values())
+    bank.bus.fail(count)
+    backend.write({0: True, 2: True})
+    assert bank.outside() == {0: True, 1: False, 2: True, 3: False}
+    backend.close()
+
+
+def test_bus_errors_that_stay(bank: GpiodOnPca953x) -> None:
+    bank.preset({0: True})
+    backend = bank.open()
+    before = bank.outside()
+    bank.bus.fail(-1)
+    for call in (backend.read, lambda: backend.write({1: True})):
+        with pytest.raises(TransientBusError):
+            call()
+    bank.bus.fail(0)
+    assert bank.outside() == before
+    assert before.items() <= backend.read().items()
+    backend.write({1: True})
+    assert bank.outside() == {**before, 1: True}
+    backend.close()
