@@ -1,0 +1,77 @@
+"""Whole processes: what an import costs, and ``status`` beside the vendor's command on the same kernel.
+
+The vendor's command is not part of this project. Name it in ``VENDOR_STATUS``, as a command line with full
+paths, and it is run inside the kernel lab on the expander there, in turn with ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.report import Row, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LAB = os.path.join(os.path.dirname(__file__), "..", "kernel", "lab")
+
+
+def measure() -> Iterator[Row]:
+    yield _import()
+    yield _status()
+
+
+def _import() -> Row:
+    listing = subprocess.run(
+        [sys.executable, "-I", "-c", "import rpi_clusterhat, sys; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    packages = {name.partition(".")[0] for name in listing.stdout.split()}
+    foreign = sorted(
+        packages - sys.stdlib_module_names - {"rpi_clusterhat", "__main__"} - _of_the_environment()
+    )
+    ours, bare, ratio = in_turn(lambda: _python("import rpi_clusterhat"), lambda: _python("pass"))
+    return Row(
+        "import rpi_clusterhat",
+        "no third-party module",
+        f"{', '.join(foreign) or 'none'}; {ours * 1e3:.0f} ms",
+        f"bare Python {bare * 1e3:.0f} ms (x {ratio:.2f})",
+        not foreign,
+    )
+
+
+def _of_the_environment() -> set[str]:
+    """What the environment itself loads into every process, by its .pth files."""
+    bare = [sys.executable, "-I", "-c", "import sys; print(*sys.modules)"]
+    listing = subprocess.run(bare, check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in listing.stdout.split()}
+
+
+def _python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _status() -> Row:
+    what, promise = "whole command status", "≤ 1.0 x the vendor's"
+    vendor = os.environ.get("VENDOR_STATUS")
+    if not vendor:
+        return Row(what, promise, "not measured", "name the vendor's command in VENDOR_STATUS", None)
+    boot = [sys.executable, os.path.join(LAB, "boot"), sys.executable, "-m", "tests.benchmarks.status_inside"]
+    ran = subprocess.run([*boot, *shlex.split(vendor)], capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        return Row(what, promise, "not measured", (ran.stderr or ran.stdout).strip()[-200:], None)
+    figures = json.loads(ran.stdout.splitlines()[-1])
+    return Row(
+        what,
+        promise,
+        f"x {figures['ratio']:.2f} ({figures['ours'] * 1e3:.0f} ms)",
+        f"vendor's {figures['theirs'] * 1e3:.0f} ms, both in the kernel lab",
+        figures["ratio"] <= 1.0,
+    )

@@ -1,0 +1,68 @@
+"""What the rail costs besides the spacing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat import Cluster
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.locks import FileTurnstile
+from rpi_clusterhat.rail import Rail
+from tests.benchmarks.report import Row, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPACING = 0.5
+
+
+def measure() -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"state": os.path.join(folder, "world.json")}
+        worst = 0.0
+        for _ in range(3):
+            with Cluster.open(
+                "2.3", backend="sim", options=options, spacing=SPACING, lock_dir=folder, config="/dev/null"
+            ) as hat:
+                hat.off()
+                SYSTEM.sleep(SPACING)
+                start = perf_counter()
+                hat.on()
+                worst = max(worst, perf_counter() - start - 3 * SPACING)
+        yield Row(
+            "on of four nodes",
+            "three spacings + 50 ms",
+            f"three spacings + {worst * 1e3:.1f} ms",
+            "the spacings alone",
+            0 <= worst < 0.05,
+        )
+
+        rail = Rail(FileTurnstile(os.path.join(folder, "rail.lock")), SYSTEM, 0.0)
+        plain_path = os.path.join(folder, "plain.lock")
+
+        def turns() -> None:
+            for _ in range(200):
+                turn = rail.join()
+                turn.remaining()
+                turn.begin()
+                turn.end()
+                turn.leave()
+
+        def plain() -> None:
+            for _ in range(200):
+                fd = os.open(plain_path, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                os.close(fd)
+
+        mine, bare, ratio = in_turn(turns, plain)
+        yield Row(
+            "a turn on the rail",
+            "",
+            f"{mine / 200 * 1e6:.0f} µs",
+            f"a bare flock {bare / 200 * 1e6:.0f} µs (x {ratio:.1f})",
+            None,
+        )
