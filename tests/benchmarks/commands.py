@@ -55,7 +55,8 @@ def _of_the_environment() -> set[str]:
 
 
 def _python(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
 
 
 def _status() -> Row:
