@@ -131,8 +131,6 @@ class GpiodBank:
         others = [offset for offset in self._roles if offset not in self._kept]
         # Where a release can drop an output, each line has a request of its own, which can be kept alone.
         for group in [others] if self.holds_levels else [[offset] for offset in others]:
-            if not group:
-                continue
             request = self._request(chip, group)
             keep = False
             try:
