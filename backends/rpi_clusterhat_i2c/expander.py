@@ -93,7 +93,6 @@ class I2CBackend:
                 return
             if self._look() & mask:
                 pins = self._registers.update(DIRECTION, lambda now: self._made_outputs(now, mask, value))
-                self._look()
             self._confirm(pins, value, mask)
 
     def set_up(self, levels: Mapping[int, bool]) -> None:

@@ -254,11 +254,13 @@ class TestPowerLoss:
         assert bench.backend.read()[1]
         assert not bench.backend.is_set_up
 
-    def test_writing_to_what_is_not_set_up_writes_nothing(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("pins", [0x00, 0x0F, 0xFF])
+    def test_writing_to_what_is_not_set_up_writes_nothing(self, bench: Bench, pins: int) -> None:
         bench.expander.lose_power()
+        bench.expander.pins = pins
         bench.backend.read()
         with pytest.raises(errors.PowerLostError, match=r"0x20 on /dev/i2c-1 .* inputs"):
-            bench.backend.write({0: True})
+            bench.backend.write({0: True, 1: False})
         assert bench.expander.log == []
 
     @pytest.mark.parametrize("pins", [0x00, 0x0F, 0xFF, IDLE, IDLE | 1])
@@ -276,6 +278,13 @@ class TestPowerLoss:
         else:  # at the second, the pins may be by accident what was asked for: then that is no lie
             assert (at, bench.expander.levels) == (2, IDLE | level)
         assert bench.expander.direction == 0xFF
+
+    def test_a_loss_is_not_told_as_a_stuck_line(self, bench: Bench) -> None:
+        bench.backend.read()
+        bench.expander.stuck = {0: False}
+        bench.expander.before(bench.expander.lose_power, at=4)
+        with pytest.raises(errors.PowerLostError):
+            bench.backend.write({0: True})
 
     def test_what_another_process_set_up_after_a_loss_can_be_written(self, bench: Bench) -> None:
         bench.expander.lose_power()
@@ -307,6 +316,13 @@ class TestLinesThatOthersChanged:
         assert bool(bench.expander.levels & 1) is not bool(pins)
         steps = [step for step in bench.expander.log if step[0] == DIRECTION or step[1] & 1 == (not pins)]
         assert steps[0][0] == OUTPUT
+
+    def test_an_input_that_happens_to_have_the_level_is_driven(self, bench: Bench) -> None:
+        bench.expander.pins, bench.expander.direction = IDLE | 1, 0b0001
+        bench.backend.read()
+        bench.backend.write({0: True})
+        bench.expander.pins = 0x00
+        assert bench.expander.levels == IDLE | 1
 
     def test_power_lost_before_a_line_becomes_an_output(self, bench: Bench) -> None:
         bench.expander.direction = 0b0001
@@ -617,7 +633,7 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
         self.backend = I2CBackend(FakeSMBus({ADDRESS: self.expander}, i2c=i2c), opening_of(self.folder.name))
         self.combines = i2c
         self.asked = 0
-        """Which outputs may be high: somebody asked for it, and no power loss has taken it back since."""
+        """Which outputs may be high: somebody asked for it, and nothing has taken it back since."""
         self.loses = False
 
     def teardown(self) -> None:
@@ -631,6 +647,7 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
     @rule()
     def lose_power(self) -> None:
         self.expander.lose_power()
+        self.asked = 0
 
     @rule(at=st.integers(1, 8))
     def lose_power_in_the_middle(self, at: int) -> None:
@@ -682,7 +699,7 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
     def write(self, levels: dict[int, bool]) -> None:
         others = 0xFF & ~sum(1 << offset for offset in levels)
         before, was_set_up = self.expander.output, self.expander.direction != 0xFF
-        self.asked = self.asked & others | sum(level << offset for offset, level in levels.items())
+        self.asked |= sum(level << offset for offset, level in levels.items())
         self.loses = False
         self.expander.reset_counts()
         try:
@@ -692,9 +709,12 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
             assert not self.backend.is_set_up
         except errors.BusError:
             pass
+        except errors.StuckLineError:
+            assert self.torn()
         else:
             for offset, level in levels.items():
                 assert bool(self.expander.levels >> offset & 1) is level
+            self.asked &= others | sum(level << offset for offset, level in levels.items())
         if not self.loses:
             assert (self.expander.output ^ before) & others == 0
         if not was_set_up:
@@ -705,7 +725,7 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
         wanted = {**dict.fromkeys(range(8), False), **levels}
         value = sum(level << offset for offset, level in wanted.items())
         if self.expander.direction == 0xFF:
-            self.asked = value
+            self.asked |= value
         self.loses = False
         self.expander.reset_counts()
         try:
@@ -715,12 +735,19 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
             assert not self.backend.is_set_up
         except errors.BusError:
             pass
+        except errors.StuckLineError:
+            assert self.torn()
         else:
             assert self.backend.is_set_up
             if (DIRECTION, 0x00) in self.expander.log and not self.loses:
                 assert self.expander.levels == value
+                self.asked = value
         if self.loses:
             self.asked |= value
+
+    def torn(self) -> bool:
+        """Whether a power loss came between the levels and the direction: where they are not combined."""
+        return self.loses and not self.combines
 
     @invariant()
     def nothing_is_driven_high_that_nobody_asked_for(self) -> None:
