@@ -57,10 +57,7 @@ def _require_gpiod() -> None:
 
 
 def _chip_names(dev: str) -> list[str]:
-    try:
-        names = sorted(name for name in os.listdir(dev) if name.startswith("gpiochip"))
-    except OSError:
-        names = []
+    names = sorted(name for name in os.listdir(dev) if name.startswith("gpiochip"))
     if not names:
         raise DeviceNotFoundError(
             f"there is no {dev}/gpiochip*: this kernel offers no GPIO lines to programs"

@@ -306,6 +306,13 @@ def test_one_chip_under_two_paths_is_one_chip(kernel: FakeKernel) -> None:
     assert not any(chip.open for chip in kernel.opened)
 
 
+def test_a_chip_that_goes_away_while_it_is_looked_for_is_not_there(
+    kernel: FakeKernel, header: FakeHardware
+) -> None:
+    (kernel.dev / "gpiochip7").touch()
+    assert f"({header.label})" in repr(kernel.open())
+
+
 def test_without_a_known_label_the_names_of_the_lines_decide(kernel: FakeKernel) -> None:
     other = kernel.add(FakeHardware("gpiochip0", "other"))
     for line in other.lines:
@@ -426,10 +433,15 @@ def test_a_chip_without_a_device_folder_is_not_trusted(kernel: FakeKernel) -> No
     assert not keeps_outputs("gpiochip0", str(kernel.sys))
 
 
-@pytest.mark.parametrize(("persist", "holds"), [("yes", True), (True, True), ("no", False), (False, False)])
-def test_persist_overrides_what_is_found_out(kernel: FakeKernel, persist: object, holds: bool) -> None:
+@pytest.mark.parametrize(
+    ("persist", "found", "holds"),
+    [("yes", "N", True), (True, "N", True), ("no", "Y", False), (False, "Y", False), ("AUTO", "Y", True)],
+)
+def test_persist_overrides_what_is_found_out(
+    kernel: FakeKernel, persist: object, found: str, holds: bool
+) -> None:
     kernel.add(FakeHardware("gpiochip0", "pinctrl-rp1"), driver="pinctrl-rp1")
-    kernel.parameter("pinctrl_rp1", "N" if holds else "Y")
+    kernel.parameter("pinctrl_rp1", found)
     assert kernel.open(persist=persist).holds_levels is holds
 
 
