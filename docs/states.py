@@ -1,0 +1,212 @@
+"""Draws the states of a node from the table that the library goes by.
+
+    python docs/states.py        # writes docs/generated/states.svg and docs/generated/states.md
+
+A test holds the two files and the table together.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from rpi_clusterhat.power import TABLE, Happening, State, has_power
+
+FOLDER = Path(__file__).parent / "generated"
+
+WIDTH, HEIGHT = 900, 520
+BOX_WIDTH, BOX_HEIGHT = 120, 44
+
+
+class Point(NamedTuple):
+    x: float
+    y: float
+
+
+class Frame(NamedTuple):
+    """States that have something in common, drawn as one box around theirs."""
+
+    title: str
+    states: frozenset[State]
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Edge(NamedTuple):
+    source: State | Frame
+    target: State
+    label: str
+
+
+PLACES = {
+    State.UNKNOWN: Point(150, 50),
+    State.FAILED: Point(550, 50),
+    State.OFF: Point(150, 190),
+    State.QUEUED: Point(150, 340),
+    State.ON: Point(550, 190),
+    State.READY: Point(770, 190),
+    State.STOPPING: Point(660, 340),
+}
+
+
+def _with_power(*, on: bool) -> frozenset[State]:
+    return frozenset(state for state in State if has_power(state) is on)
+
+
+FRAMES = (
+    Frame("no power", _with_power(on=False), 50, 130, 200, 275),
+    Frame("power", _with_power(on=True), 450, 130, 420, 275),
+)
+
+Moves = dict[tuple[Happening, State], set[State]]
+
+
+def _moves() -> Moves:
+    """From where each happening leads to each other state; what changes nothing is left out."""
+    moves: Moves = {}
+    for state, row in TABLE.items():
+        for happening, target in row.items():
+            if target is not state:
+                moves.setdefault((happening, target), set()).add(state)
+    return moves
+
+
+def _edges() -> tuple[list[Edge], list[tuple[Happening, State]]]:
+    """The arrows, and the happenings that lead to the same state from every other one."""
+    labels: dict[tuple[State | Frame, State], list[str]] = {}
+    anywhere: list[tuple[Happening, State]] = []
+    for (happening, target), sources in _moves().items():
+        if all(TABLE[state].get(happening) is target for state in State):
+            anywhere.append((happening, target))
+            continue
+        left = set(sources)
+        for frame in FRAMES:
+            if frame.states <= left:
+                labels.setdefault((frame, target), []).append(happening)
+                left -= frame.states
+        for state in State:
+            if state in left:
+                labels.setdefault((state, target), []).append(happening)
+    return [Edge(source, target, ", ".join(words)) for (source, target), words in labels.items()], anywhere
+
+
+# The drawing ----------------------------------------------------------------------------------------
+
+
+def _border(at: Point, toward: Point) -> Point:
+    """Where the line from the middle of a state's box leaves the box."""
+    dx, dy = toward.x - at.x, toward.y - at.y
+    scale = min(
+        (BOX_WIDTH / 2 / abs(dx)) if dx else float("inf"), (BOX_HEIGHT / 2 / abs(dy)) if dy else float("inf")
+    )
+    return Point(at.x + dx * scale, at.y + dy * scale)
+
+
+def _arrow(start: Point, middle: Point, end: Point, label: str) -> list[str]:
+    """A curve that is drawn toward ``middle``, with its label on it."""
+    at = Point((start.x + 2 * middle.x + end.x) / 4, (start.y + 2 * middle.y + end.y) / 4 + 4)
+    return [
+        f'<path d="M{start.x:.0f} {start.y:.0f} Q{middle.x:.0f} {middle.y:.0f} {end.x:.0f} {end.y:.0f}"/>',
+        f'<text class="label" x="{at.x:.0f}" y="{at.y:.0f}">{escape(label)}</text>',
+    ]
+
+
+def _between(a: Point, b: Point, bend: float = 0.0) -> Point:
+    """The middle of a line, moved to its left by so much."""
+    dx, dy = b.x - a.x, b.y - a.y
+    length = (dx * dx + dy * dy) ** 0.5
+    return Point((a.x + b.x) / 2 + dy / length * bend, (a.y + b.y) / 2 - dx / length * bend)
+
+
+def _edge(edge: Edge, *, both_ways: bool) -> list[str]:
+    target = PLACES[edge.target]
+    if isinstance(edge.source, Frame):
+        frame = edge.source
+        start = (
+            Point(frame.x + frame.width, target.y) if frame.x < target.x else Point(frame.x, target.y + 80)
+        )
+        end = _border(target, start)
+        return _arrow(start, _between(start, end), end, edge.label)
+    source = PLACES[edge.source]
+    middle = _between(source, target, 44 if both_ways else 0)
+    return _arrow(_border(source, middle), middle, _border(target, middle), edge.label)
+
+
+def svg() -> str:
+    edges, anywhere = _edges()
+    pairs = {(edge.source, edge.target) for edge in edges}
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        "<title>The states of a node and what moves it between them</title>",
+        (
+            "<defs><marker id='tip' viewBox='0 0 10 10' refX='9' refY='5' markerWidth='8' markerHeight='8' "
+            "orient='auto'><path class='tip' d='M0 0 L10 5 L0 10 z'/></marker></defs>"
+        ),
+        (
+            "<style>text{font:14px 'DejaVu Sans',Helvetica,Arial,sans-serif;text-anchor:middle;fill:#222}"
+            ".state{fill:#e8eef7;stroke:#345;stroke-width:1.5}.name{font-weight:bold}"
+            ".frame{fill:none;stroke:#8a97a8;stroke-dasharray:6 4}.title{text-anchor:start;fill:#5a6675}"
+            "path{fill:none;stroke:#345;stroke-width:1.5;marker-end:url(#tip)}"
+            ".tip{fill:#345;stroke:none;marker-end:none}"
+            ".label{stroke:#fff;stroke-width:9px;paint-order:stroke;stroke-linejoin:round}</style>"
+        ),
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',
+    ]
+    for frame in FRAMES:
+        lines += [
+            (
+                f'<rect class="frame" x="{frame.x}" y="{frame.y}" width="{frame.width}" '
+                f'height="{frame.height}" rx="12"/>'
+            ),
+            f'<text class="title" x="{frame.x + 12}" y="{frame.y + frame.height - 12}">{frame.title}</text>',
+        ]
+    for state, at in PLACES.items():
+        lines += [
+            (
+                f'<rect class="state" x="{at.x - BOX_WIDTH / 2:.0f}" y="{at.y - BOX_HEIGHT / 2:.0f}" '
+                f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="10"/>'
+            ),
+            f'<text class="name" x="{at.x}" y="{at.y + 5}">{state.name}</text>',
+        ]
+    for edge in edges:
+        lines += _edge(edge, both_ways=(edge.target, edge.source) in pairs)
+    words = ", ".join(f"{happening!s} → {target.name}" for happening, target in anywhere)
+    lines += [
+        f'<text x="{WIDTH / 2:.0f}" y="450">from every state: {escape(words)}</text>',
+        (
+            f'<text x="{WIDTH / 2:.0f}" y="480">an arrow from a dashed box holds for every state in it; '
+            "what leads back to the same state is not drawn</text>"
+        ),
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# The table ------------------------------------------------------------------------------------------
+
+
+def markdown() -> str:
+    """One row for each happening, one column for each state; an empty cell raises `TransitionError`."""
+    states = list(State)
+    lines = [
+        "| happening | " + " | ".join(f"`{state!s}`" for state in states) + " |",
+        "| --- |" + " --- |" * len(states),
+    ]
+    for happening in Happening:
+        row = [TABLE[state].get(happening) for state in states]
+        cells = ["" if target is None else f"`{target!s}`" for target in row]
+        lines.append(f"| {happening!s} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "states.svg").write_text(svg(), encoding="utf-8")
+    (FOLDER / "states.md").write_text(markdown(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

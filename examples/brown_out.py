@@ -1,0 +1,19 @@
+"""Why there is a spacing: two nodes that get power together brown the simulated supply out, and the node
+that was up already boots again, too."""
+
+from rpi_clusterhat import Cluster
+from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat_sim import world_of
+
+
+def boots_of_p1(spacing: float) -> int:
+    clock = FakeClock()
+    with Cluster.open(backend="sim", spacing=spacing, clock=clock) as hat:
+        hat.on("p1")
+        clock.advance(30)  # p1 is up
+        hat.on("p2", "p3")
+        return world_of(hat.banks[0].backend).node("p1").boots
+
+
+print("spacing 2 s: p1 has booted", boots_of_p1(2.0), "time(s)")
+print("spacing 0 s: p1 has booted", boots_of_p1(0.0), "time(s)")

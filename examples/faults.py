@@ -1,0 +1,32 @@
+"""What a program meets when something breaks: a line that sticks, a bus that fails, a board that loses
+power. The simulation plays all three."""
+
+from rpi_clusterhat import Cluster, NodeFailedError, PowerLost, TransientBusError
+from rpi_clusterhat.events import Event
+from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat_sim import world_of
+
+
+def show_power_loss(event: Event) -> None:
+    if isinstance(event, PowerLost):
+        print(f"board {event.board} lost power")
+
+
+with Cluster.open(backend="sim", options={"fault": "p2:stuck-low"}, clock=FakeClock()) as hat:
+    hat.subscribe(show_power_loss)
+    try:
+        hat.on()
+    except NodeFailedError as error:
+        print(error)  # p2 only: the others are on
+    print(*(f"{name}={node.state}" for name, node in hat.status().nodes.items()))
+
+    board = world_of(hat.banks[0].backend).bank("0")
+    board.fail_bus()
+    try:
+        hat.status()
+    except TransientBusError as error:
+        print(error.strerror)
+
+    board.lose_power()
+    hat.status()
+    print(hat["p1"].state)
