@@ -31,7 +31,7 @@ checks: $(READY) ## Linter, formatter and both type checkers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: $(READY) ## All tests, with coverage; those on a real kernel too once 'make kernel' has run
 	$(BIN)/coverage erase

@@ -75,6 +75,8 @@ class _Descriptors:
 class _File:
     """One opening of a lock file, closed with its last reference."""
 
+    fd = -1
+
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd = _open_shared(path)
