@@ -102,6 +102,9 @@ class Opening(NamedTuple):
     """Where locks that processes share have their files."""
     shared: dict[str, Any]
     """Objects that the banks of one cluster share; empty for the first of them."""
+    expander: bool = False
+    """Whether the offsets are those of an I2C expander rather than of the controller's header: a backend that
+    finds the header's chip by itself must not do so then."""
 
 
 class Option(NamedTuple):
@@ -224,7 +227,9 @@ def load(name: str) -> Plugin:
     matches = _scan(name) or [p for p in installed() if p.name == name]
     if not matches:
         names = ", ".join(sorted({p.name for p in installed()})) or "none"
-        raise UnknownBackendError(f"no backend is called {name!r}: installed in the group {GROUP} are {names}")
+        raise UnknownBackendError(
+            f"no backend is called {name!r}: installed in the group {GROUP} are {names}"
+        )
     if len(matches) > 1:
         both = " and ".join(p.distribution for p in matches)
         raise AmbiguousBackendError(f"the backend {name!r} is offered by {both}: uninstall one of them")

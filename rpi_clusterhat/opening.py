@@ -75,7 +75,7 @@ def _open_board(
 
     def open_with(name: str, plugin: Plugin) -> Backend:
         options = parse_options(name, plugin, said.options, said.options_where)
-        return plugin.open(Opening(one.lines, options, clock, settings.lock_dir, shared))
+        return plugin.open(Opening(one.lines, options, clock, settings.lock_dir, shared, one.expander))
 
     if said.backend and plugin:
         return one, open_with(said.backend, plugin), said.backend

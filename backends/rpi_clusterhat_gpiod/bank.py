@@ -11,6 +11,7 @@ from rpi_clusterhat.errors import (
     DeviceGoneError,
     DeviceNotFoundError,
     LineBusyError,
+    SettingError,
     TransientBusError,
 )
 
@@ -41,6 +42,11 @@ _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EA
 
 def open_bank(opening: Opening, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBank:
     """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`."""
+    if opening.expander and opening.options["chip"] is None:
+        raise SettingError(
+            "this HAT's lines are on an I2C expander, not on the header: name the chip that the kernel "
+            "driver makes of it, such as chip=1-0020"
+        )
     chip = open_chip(opening.options["chip"], dev)
     info = chip.get_info()
     for line in opening.lines:

@@ -13,6 +13,7 @@ from rpi_clusterhat.errors import (
     DeviceGoneError,
     DeviceNotFoundError,
     LineBusyError,
+    SettingError,
     TransientBusError,
 )
 from rpi_clusterhat.locks import FileLock, lock_path
@@ -51,6 +52,11 @@ def open_bank(
 
     ``debug`` is the kernel's list of who holds which line, which often only root may read.
     """
+    if opening.expander and opening.options["chip"] is None and opening.options["base"] is None:
+        raise SettingError(
+            "this HAT's lines are on an I2C expander, not on the header: name the chip that the kernel "
+            "driver makes of it, such as chip=1-0020"
+        )
     files = files or Files()
     root: str = opening.options["root"]
     chip = find_chip(files, root, opening.options["chip"], opening.options["base"])

@@ -575,3 +575,9 @@ def test_each_level_changes_when_it_is_written_and_never_else(
             expected.update(step)
         assert sorted(kernel.changes) == sorted(due)
         assert kernel.levels() == expected
+
+
+def test_an_expanders_lines_are_never_sought_on_the_header(programs: Programs) -> None:
+    opening = programs.opening(offsets=(0, 1, 2, 3))._replace(expander=True)
+    with pytest.raises(SettingError, match="chip=1-0020"):
+        open_bank(opening, files=programs.kernel, debug=DEBUG)
