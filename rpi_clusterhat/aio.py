@@ -66,6 +66,7 @@ async def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
             except BaseException as caught:  # noqa: BLE001
                 error = caught
     finally:
+        engine.finish(operation)
         engine.deliver()
 
 

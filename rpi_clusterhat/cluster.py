@@ -94,6 +94,7 @@ def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
     except StopIteration:
         return
     finally:
+        engine.finish(operation)
         engine.deliver()
 
 

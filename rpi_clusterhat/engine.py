@@ -7,16 +7,24 @@ the time pass in its own way.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import plans
 from .backend import SupportsSetUp
-from .errors import BackendError, ClosedError, ClusterHatError, PowerLostError, UnsupportedError
+from .errors import (
+    BackendError,
+    ClosedError,
+    ClusterHatError,
+    PowerLostError,
+    StuckLineError,
+    UnsupportedError,
+)
 from .events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
 from .power import Happening, State, after, has_power
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from .boards import Role
     from .clock import Clock
@@ -90,7 +98,7 @@ class Engine:
         self.names = list(self.records)
         self._lock = threading.RLock()
         self._closed = False
-        self._outbox: list[Event] = []
+        self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []
         self._perform: dict[type, Callable[[Operation, Any], Any]] = {
             plans.Read: self._read,
@@ -184,8 +192,9 @@ class Engine:
                 self.levels(i)
             return {n: bool(self.records[n].powered) for n in (self.names if nodes is None else nodes)}
 
-    def levels(self, index: int, cause: str = "outside") -> Mapping[int, bool]:
-        """Reads one board and takes over what it finds; its levels by offset."""
+    def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
+        """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
+        ``requested`` is this cluster's doing."""
         with self._lock:
             self._check_open()
             bank = self.banks[index]
@@ -193,23 +202,30 @@ class Engine:
                 levels = bank.backend.read()
             except BaseException as error:
                 for record in self._by_bank[index]:
-                    self._happen(record, Happening.FORGET, "error")
+                    if record.state is State.FAILED:  # a failure is kept until the node is switched again
+                        record.powered = None
+                    else:
+                        self._happen(record, Happening.FORGET, "error")
                 if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
                     raise BackendError(f"{bank.backend_name}: {error}") from error
                 raise
-            self._watch_set_up(index)
+            if self._lost_power(index):
+                requested = ()
             for record in self._by_bank[index]:
                 on = record.role.is_on(levels)
+                cause = "request" if record.name in requested else "outside"
                 self._happen(record, Happening.SEEN_ON if on else Happening.SEEN_OFF, cause)
             return levels
 
-    def _watch_set_up(self, index: int) -> None:
+    def _lost_power(self, index: int) -> bool:
         bank = self.banks[index]
-        if bank.board.expander and isinstance(bank.backend, SupportsSetUp):
-            is_set_up = bank.backend.is_set_up
-            if bank.was_set_up and not is_set_up:
-                self._outbox.append(PowerLost(index))
-            bank.was_set_up = is_set_up
+        if not (bank.board.expander and isinstance(bank.backend, SupportsSetUp)):
+            return False
+        was_set_up, bank.was_set_up = bank.was_set_up, bank.backend.is_set_up
+        if not was_set_up or bank.was_set_up:
+            return False
+        self._outbox.append(PowerLost(index))
+        return True
 
     def _happen(self, record: NodeRecord, happening: Happening, cause: str) -> None:
         old = record.state
@@ -244,7 +260,7 @@ class Engine:
             if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
                 bank.backend.set_up(bank.board.first_levels(pins))
                 self._outbox.append(BoardSetUp(step.board))
-                self.levels(step.board, "request")
+                self.levels(step.board, bank.names)
 
     def _retry(self, _: Operation, step: plans.Retry) -> None:
         with self._lock:
@@ -283,18 +299,19 @@ class Engine:
         if operation.turn is None:
             operation.turn = bank.rail.join()
         seconds = operation.turn.remaining()
-        if seconds > 0.0 and record.desired:
-            if not operation.waited:
-                operation.waited = True
-                self._outbox.append(WaitingForRail(step.node, operation.turn.expected()))
-            return Again(seconds)
         with self._lock:
-            # While it waited, another program may have switched the node on.
-            if record.desired and operation.waited and self.refresh((step.node,))[step.node]:
+            if not record.desired:
+                return True  # `_power_up` finds so too
+            # While it waited, another program or another caller may have switched the node on.
+            look = record.powered or (operation.waited and seconds <= 0.0)
+            if look and self.refresh((step.node,))[step.node]:
                 self._leave_queue(operation, record)
                 self._leave_rail(operation)
                 return False
-        return True
+            if seconds > 0.0 and not operation.waited:
+                operation.waited = True
+                self._outbox.append(WaitingForRail(step.node, operation.turn.expected()))
+        return True if seconds <= 0.0 else Again(seconds)
 
     def _power_up(self, operation: Operation, step: plans.PowerUp) -> bool:
         record = self.records[step.node]
@@ -337,10 +354,17 @@ class Engine:
                     index, role = record.bank, record.role
                     nodes.setdefault(index, []).append(record)
                 by_bank.setdefault(index, {})[role.offset] = role.level(on=on)
+            errors: list[ClusterHatError] = []
             for index, levels in by_bank.items():
-                self.banks[index].backend.write(levels)
+                try:
+                    self.banks[index].backend.write(levels)
+                except ClusterHatError as error:  # one board's trouble leaves no node on another with power
+                    errors.append(error)
+                    continue
                 for record in nodes.get(index, ()):
                     self._happen(record, Happening.CUT, "request")
+            if errors:
+                raise min(errors, key=lambda error: isinstance(error, StuckLineError))
 
     def _fail(self, operation: Operation, step: plans.Fail) -> None:
         with self._lock:
@@ -350,43 +374,48 @@ class Engine:
             self._happen(record, Happening.FAIL, "error")
             record.failure = step.reason
 
-    def _settle(self, operation: Operation, step: plans.Settle) -> None:
+    def finish(self, operation: Operation) -> None:
+        """Gives up its turn and its nodes' places, where an interruption in between two steps left any."""
+        if operation.turn is not None or operation.queued:
+            with self._lock:
+                self._leave_rail(operation)
+                for name in [*operation.queued]:
+                    self._leave_queue(operation, self.records[name])
+
+    def _settle(self, operation: Operation, step: plans.Settle) -> dict[str, bool | None]:
         with self._lock:
-            self._leave_rail(operation)
-            for name in [*operation.queued]:
-                self._leave_queue(operation, self.records[name])
+            self.finish(operation)
             for index in self._banks_of(step.nodes):
                 try:
-                    self.levels(index, "request")
+                    self.levels(index, step.nodes)
                 except ClusterHatError:
                     pass  # the nodes are marked as unknown, which is the truth
             for name in step.nodes:
                 record = self.records[name]
                 if not record.waiting:
                     record.desired = record.powered
+            return {name: self.records[name].powered for name in step.nodes}
 
     # Events ---------------------------------------------------------------------------------------------
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        with self._lock:
-            self._subscribers.append(callback)
+        self._subscribers.append(callback)
 
         def unsubscribe() -> None:
-            with self._lock:
-                if callback in self._subscribers:
-                    self._subscribers.remove(callback)
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
 
         return unsubscribe
 
     def deliver(self) -> None:
-        """Tells the subscribers what happened, in the calling thread, with no lock held."""
-        if not self._outbox:
-            return
-        with self._lock:
-            events, self._outbox = self._outbox, []
-            subscribers = list(self._subscribers)
-        for event in events:
-            for subscriber in subscribers:
+        """Tells the subscribers what happened, in the calling thread. Takes no lock: an event loop must not
+        wait here for a worker thread's transfer."""
+        while self._outbox:
+            try:
+                event = self._outbox.popleft()
+            except IndexError:  # another thread was faster
+                return
+            for subscriber in list(self._subscribers):
                 try:
                     subscriber(event)
                 except Exception:

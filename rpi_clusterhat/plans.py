@@ -91,7 +91,7 @@ class Fail(NamedTuple):
 
 class Settle(NamedTuple):
     """The operation ends here for these nodes: give up turns and places, and see what is really there.
-    Never fails."""
+    Never fails. Answer: which of the nodes have power, by name."""
 
     nodes: tuple[str, ...]
 
@@ -99,15 +99,49 @@ class Settle(NamedTuple):
 Step = Read | SetUp | Retry | Queue | TakeTurn | PowerUp | Switch | Sleep | Fail | Settle
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
 
-    Plan = Generator[Step, Any, None]
+    _T = TypeVar("_T")
+    _Answer = Generator[Step, Any, _T]
+    Plan = _Answer[None]
 
 
 def set_up(boards: Sequence[int]) -> Plan:
     """Sets up the boards that nobody has set up since they got power."""
     for board in boards:
         yield SetUp(board)
+
+
+def _look(
+    nodes: Sequence[str], powered: Mapping[str, bool], unset: Sequence[int]
+) -> _Answer[Mapping[str, bool]]:
+    """Sets up the boards that need it, and says which nodes have power then."""
+    if unset:
+        yield from set_up(unset)
+        powered = (yield Read(tuple(nodes))) or powered
+    return powered
+
+
+def _cut(nodes: Sequence[str]) -> _Answer[dict[str, StuckLineError]]:
+    """Cuts the power of nodes, together; answers with those that still have it, and why."""
+    stuck: dict[str, StuckLineError] = {}
+    if nodes:
+        try:
+            yield Switch(dict.fromkeys(nodes, False))
+        except StuckLineError as error:  # the trouble of some: the others have lost their power
+            powered = yield Settle(tuple(nodes))
+            for node in nodes:
+                if powered[node] is not False:
+                    yield Fail(node, str(error))
+                    stuck[node] = error
+    return stuck
+
+
+def _raise(stuck: Mapping[str, StuckLineError]) -> None:
+    if stuck:
+        raise NodeFailedError("; ".join(f"{node}: {error}" for node, error in stuck.items())) from next(
+            iter(stuck.values())
+        )
 
 
 def switch_on(
@@ -122,33 +156,31 @@ def switch_on(
     ``powered`` says which have power, ``failed`` which are marked as failed, ``unset`` which boards have to
     be set up first.
     """
-    if unset:
-        yield from set_up(unset)
-        powered = (yield Read(tuple(nodes))) or powered
-    if again := tuple(n for n in nodes if n in failed):
-        yield Retry(again)
-    waiting = [n for n in nodes if not powered[n]]
+    left = list(nodes)
     superseded: list[str] = []
-    stuck: list[str] = []
+    stuck: dict[str, StuckLineError] = {}
     try:
-        if waiting:
-            yield Queue(tuple(waiting))
-        while waiting:
-            node = waiting[0]
+        powered = yield from _look(nodes, powered, unset)
+        if again := tuple(n for n in nodes if n in failed):
+            yield Retry(again)
+        left = [n for n in nodes if not powered[n]]
+        if left:
+            yield Queue(tuple(left))
+        while left:
+            node = left[0]
             try:
                 if (yield TakeTurn(node)) is not False and (yield PowerUp(node)) is False:
                     superseded.append(node)
             except StuckLineError as error:  # this node's trouble, not the others'
                 yield Fail(node, str(error))
-                stuck.append(f"{node}: {error}")
-            waiting.pop(0)
+                stuck[node] = error
+            left.pop(0)
     except GeneratorExit:
         raise
     except BaseException:
-        yield Settle(tuple(waiting))
+        yield Settle(tuple(left))
         raise
-    if stuck:
-        raise NodeFailedError("; ".join(stuck))
+    _raise(stuck)
     if superseded:
         raise SupersededError(
             f"{', '.join(superseded)} switched off by another caller while waiting for the rail"
@@ -164,21 +196,15 @@ def switch_off(
     unset: Sequence[int] = (),
 ) -> Plan:
     """Cuts the power of nodes, together. Those that wait for the rail lose their place."""
-    if unset:
-        yield from set_up(unset)
-        powered = (yield Read(tuple(nodes))) or powered
-    cut = [n for n in nodes if powered[n] or n in failed or n in queued]
-    if not cut:
-        return
     try:
-        yield Switch(dict.fromkeys(cut, False))
+        powered = yield from _look(nodes, powered, unset)
+        stuck = yield from _cut([n for n in nodes if powered[n] or n in failed or n in queued])
     except GeneratorExit:
         raise
-    except BaseException as error:
-        yield Settle(tuple(cut))
-        if isinstance(error, StuckLineError):
-            raise NodeFailedError(str(error)) from error
+    except BaseException:
+        yield Settle(tuple(nodes))
         raise
+    _raise(stuck)
 
 
 def cycle(
@@ -190,19 +216,18 @@ def cycle(
     unset: Sequence[int] = (),
 ) -> Plan:
     """Off, a pause in seconds, on again. Nodes without power are only switched on."""
-    if unset:
-        yield from set_up(unset)
-        powered = (yield Read(tuple(nodes))) or powered
-    yield from switch_off(nodes, powered, failed=failed)
-    if any(powered[n] for n in nodes):
-        try:
+    try:
+        powered = yield from _look(nodes, powered, unset)
+        stuck = yield from _cut([n for n in nodes if powered[n] or n in failed])
+        if any(powered[n] for n in nodes):
             yield Sleep(pause)
-        except GeneratorExit:
-            raise
-        except BaseException:
-            yield Settle(tuple(nodes))
-            raise
-    yield from switch_on(nodes, dict.fromkeys(nodes, False))
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield Settle(tuple(nodes))
+        raise
+    yield from switch_on([n for n in nodes if n not in stuck], dict.fromkeys(nodes, False))
+    _raise(stuck)
 
 
 def switch(levels: Mapping[str, bool], *, unset: Sequence[int] = ()) -> Plan:
@@ -217,9 +242,9 @@ def pulse_off(targets: Sequence[str], pause: float, *, unset: Sequence[int] = ()
     try:
         yield Switch(dict.fromkeys(targets, False))
         yield Sleep(pause)
+        yield Switch(dict.fromkeys(targets, True))
     except GeneratorExit:
         raise
     except BaseException:
         yield Switch(dict.fromkeys(targets, True))
         raise
-    yield Switch(dict.fromkeys(targets, True))
