@@ -20,6 +20,14 @@ def _no_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RPI_CLUSTERHAT_LAB", raising=False)
 
 
+def _nothing(_tool: str) -> None:
+    return None
+
+
+def _only_apt_get(tool: str) -> str | None:
+    return "/usr/bin/apt-get" if tool == "apt-get" else None
+
+
 def _cannot(capsys: pytest.CaptureFixture[str], place: Path) -> str:
     assert building.main([str(place)]) == building.CANNOT
     assert not place.exists()
@@ -37,7 +45,7 @@ def test_missing_packages_are_named_to_an_ordinary_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(shutil, "which", lambda tool: "/usr/bin/apt-get" if tool == "apt-get" else None)
+    monkeypatch.setattr(shutil, "which", _only_apt_get)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(building, "SOURCES", str(tmp_path / "linux-source-*.tar.xz"))
     said = _cannot(capsys, tmp_path / "lab")
@@ -48,7 +56,7 @@ def test_no_debian(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    monkeypatch.setattr(shutil, "which", _nothing)
     assert "no apt-get" in _cannot(capsys, tmp_path / "lab")
 
 

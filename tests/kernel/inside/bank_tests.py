@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import pytest
-
-from rpi_clusterhat import Cluster, State
+from rpi_clusterhat import AsyncCluster, Cluster, State
 from rpi_clusterhat.testing import BackendConformance
 from tests.kernel.inside.people import process
 
@@ -134,6 +133,28 @@ class BankTests(BackendConformance):
             hat["p2"].on()
         assert self._outside() == self._left(self._on(2))
 
+    def test_a_session_with_asyncio(self) -> None:
+        bank = self.bank
+
+        async def session() -> None:
+            opened = await AsyncCluster.open(
+                bank.version, backend=bank.backend, options=bank.options, spacing=0.05
+            )
+            async with opened as hat:
+                await asyncio.gather(hat.on("p1"), hat.on("p2"))
+                assert self._outside() == self._on(1, 2)
+                await hat.off("p1")
+                assert self._outside() == self._on(2)
+                assert [node.powered for node in (await hat.status()).nodes.values()] == [
+                    False,
+                    True,
+                    False,
+                    False,
+                ]
+
+        asyncio.run(session())
+        assert self._outside() == self._left(self._on(2))
+
     def test_a_cluster_takes_over_what_is_on(self) -> None:
         self.bank.preset(self._on(2, 4))
         with self.bank.watch() as driven:
@@ -167,41 +188,48 @@ class BankTests(BackendConformance):
 
     # The command ----------------------------------------------------------------------------------------
 
-    def _command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _command(self, *arguments: str) -> list[str]:
         bank = self.bank
-        settings = ["--board", bank.version, "--backend", bank.backend]
-        for name, value in bank.options.items():
-            settings += ["-o", f"{name}={value}"]
-        return subprocess.run(
-            [sys.executable, "-m", "rpi_clusterhat.cli", *settings, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        given = [f"-o{name}={value}" for name, value in bank.options.items()]
+        settings = ["--board", bank.version, "--backend", bank.backend, "--spacing", "0.05", *given]
+        return [sys.executable, "-m", "rpi_clusterhat", *settings, *arguments]
 
-    def _command_status(self) -> dict[str, Any]:
-        done = self._command("status", "--json")
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        status: dict[str, Any] = json.loads(done.stdout)
-        return status
+        return done.stdout
 
     def test_the_command(self) -> None:
-        pytest.importorskip("rpi_clusterhat.cli")
         if not self.bank.holds:
-            refused = self._command("on", "p1")
-            assert refused.returncode != 0
-            assert "--hold" in refused.stderr
+            refused = subprocess.run(self._command("on", "p1"), capture_output=True, text=True, check=False)
+            assert refused.returncode == 1
+            assert "on --hold" in refused.stderr
             assert self._outside() == self._on()
             return
-        for arguments, expected in ((("on", "p1", "p3"), (1, 3)), (("off", "p1"), (3,))):
-            done = self._command(*arguments)
-            assert done.returncode == 0, done.stderr
-            assert self._outside() == self._on(*expected)
-        status = self._command_status()
+        self._run("on", "p1", "p3")
+        assert self._outside() == self._on(1, 3)
+        with self.bank.watch() as driven:
+            status: dict[str, Any] = json.loads(self._run("status", "--json"))
         assert {name: node["powered"] for name, node in status["nodes"].items()} == {
-            "p1": False,
+            "p1": True,
             "p2": False,
             "p3": True,
             "p4": False,
         }
+        assert driven() == []
+        self._run("off", "p1")
+        assert self._outside() == self._on(3)
+
+    def test_the_command_holds_when_asked_to(self) -> None:
+        with subprocess.Popen(
+            self._command("on", "--hold", "p2"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as command:
+            assert command.stdout is not None
+            said: list[str] = []
+            while not any("holding" in line for line in said):
+                said.append(command.stdout.readline())
+                assert said[-1], said
+            assert self._outside() == self._on(2)
+            command.terminate()
+            assert command.wait(10) == 0
+        assert self._outside() == self._left(self._on(2))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from rpi_clusterhat import AccessDeniedError, LineBusyError, TransientBusError
+from rpi_clusterhat import AccessDeniedError, Cluster, ClusterHatError, LineBusyError, TransientBusError
 from rpi_clusterhat.backend import SupportsSetUp
 from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import GpiodOnPca953x, RawExpander
-from tests.kernel.inside.people import run_as
+from tests.kernel.inside.people import process, run_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
 
 class TestGpiodOnPca953x(BankTests):
@@ -72,6 +74,43 @@ def test_bus_errors_that_pass(bank: GpiodOnPca953x, count: int) -> None:
     backend.write({0: True, 2: True})
     assert bank.outside() == {0: True, 1: False, 2: True, 3: False}
     backend.close()
+
+
+def test_programs_that_take_turns_at_the_lines(bank: GpiodOnPca953x) -> None:
+    """Lines are requested for a call only, and who finds them taken waits for a moment."""
+
+    def work(offset: int, pipe: Connection) -> list[bool]:
+        backend = bank.open()
+        pipe.recv()
+        found: list[bool] = []
+        for i in range(40):
+            backend.write({offset: i % 2 == 0})
+            found.append(backend.read()[offset])
+        backend.write({offset: True})
+        backend.close()
+        return found
+
+    bank.bus.delay(100)
+    with process("alice", partial(work, 0)) as alice, process("bob", partial(work, 3)) as bob:
+        alice.tell()
+        bob.tell()
+        assert alice.hear() == bob.hear() == [True, False] * 20
+    assert bank.outside() == {0: True, 1: False, 2: False, 3: True}
+
+
+@pytest.mark.xfail(
+    reason="gpiod does not look at the pins again after it has reconfigured a line", strict=True
+)
+def test_a_loss_of_power_that_the_driver_does_not_notice(bank: GpiodOnPca953x) -> None:
+    """The driver goes by what it remembers of the registers."""
+    with Cluster.open("2.3", backend="gpiod", options=bank.options, spacing=0.05) as hat:
+        hat.on("p1")
+        bank.bus.first.power_cycle()
+        assert [node.powered for node in hat] == [False, False, False, False]
+        with pytest.raises(ClusterHatError):
+            hat.on("p2")
+        assert bank.outside() == dict.fromkeys(bank.offsets, False)
+        assert not hat["p2"].powered
 
 
 def test_bus_errors_that_stay(bank: GpiodOnPca953x) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -190,3 +192,20 @@ def test_a_cluster_hears_what_another_user_did(bank: RawExpander) -> None:
         assert hat["p4"].powered
         assert "StateChanged(node='p4'" in str(events)
         assert "outside" in str(events)
+
+
+@pytest.mark.parametrize(("user", "groups"), [("alice", ["i2c"]), ("mallory", [])])
+def test_the_command_of_an_ordinary_user(bank: RawExpander, user: str, groups: list[str]) -> None:
+    command = [sys.executable, "-m", "rpi_clusterhat", "--board", "2.3", "on", "p1"]
+    done = subprocess.run(
+        command, user=user, group=user, extra_groups=groups, capture_output=True, text=True, check=False
+    )
+    if groups:
+        assert done.returncode == 0, done.stderr
+        assert bank.bus.first.pins & 0x0F == 0b0001
+    else:
+        assert done.returncode == 1
+        assert "/dev/i2c-1" in done.stderr
+        assert "join the group i2c" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert bank.bus.first.pins & 0x0F == 0

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ("i2c_bench",)
@@ -54,18 +53,21 @@ def is_built(place: str) -> bool:
 def build(place: str) -> None:
     """Builds into ``place``, which appears whole or not at all. Raises `CannotBuildError` or
     `subprocess.CalledProcessError`."""
-    parent = os.path.dirname(place)
-    os.makedirs(parent, exist_ok=True)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits and finds it built
         if is_built(place):
             return
         source = _prepare()
-        with tempfile.TemporaryDirectory(prefix="kernel-lab-", dir=parent) as work:
+        work = f"{place}.building"
+        shutil.rmtree(work, ignore_errors=True)  # of one that was killed
+        os.mkdir(work)
+        try:
             done = _compile(source, work)
-            if os.path.isdir(place):
-                shutil.rmtree(place)
+            shutil.rmtree(place, ignore_errors=True)
             os.rename(done, place)
+        finally:
+            shutil.rmtree(work)
 
 
 def _prepare() -> str:
