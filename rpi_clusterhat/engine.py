@@ -321,7 +321,8 @@ class Engine:
         with self._lock:
             try:
                 self._check_open()
-                if not record.desired:
+                # Wanted again by now, perhaps, by another caller: who is not first leaves it to that one.
+                if not record.desired or turn.remaining() > 0.0:
                     return False
                 if bank.was_set_up is False:
                     raise PowerLostError(
