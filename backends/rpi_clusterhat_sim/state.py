@@ -15,7 +15,7 @@ import os
 import stat
 from contextlib import contextmanager
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rpi_clusterhat.backend import Line
 from rpi_clusterhat.clock import SYSTEM
@@ -136,10 +136,11 @@ class StateFile:
             raise self._denied("read", error) from error
         except OSError as error:
             raise BackendError(f"cannot read the state file {self.path}: {error.strerror}") from error
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise BackendError(f"{self.path} is not a regular file: name another with state")
         with open(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise BackendError(f"{self.path} is not a regular file: name another with state")
             content = file.read()
         if not content:
             return World(clock=self._clock, ambient=self._ambient, history=self._history), status
@@ -381,13 +382,13 @@ def _text(value: Any) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    found: list[Any] = _a(list, value)
-    return found
+    _a(list, value)
+    return cast("list[Any]", value)
 
 
 def _dict(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = _a(dict, value)
-    return found
+    _a(dict, value)
+    return cast("dict[str, Any]", value)
 
 
 def _a(kind: type[_T], value: Any) -> _T:

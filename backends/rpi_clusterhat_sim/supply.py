@@ -154,6 +154,14 @@ class Supply:
             load = self.loads[key] = Load(model, slow, boots=boots, hang_after=hang_after)
         return load
 
+    def __repr__(self) -> str:
+        return f"<Supply {self.name} {self.powered} nodes on, {self.pending} changes pending>"
+
+    @property
+    def pending(self) -> int:
+        """How many changes are on the list, those of nodes that have been switched off since included."""
+        return len(self._steps)
+
     def draws(self, now: float) -> int:
         """Microamperes at a time, which may lie ahead: asking changes nothing."""
         return self.total + sum(delta * batch.count for when, _, batch, delta in self._steps if when <= now)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import DeviceGoneError, NodeNameError, StuckLineError, TransientBusError
@@ -39,7 +39,6 @@ __all__ = [
     "Bank",
     "BusFault",
     "Node",
-    "Phase",
     "RailState",
     "World",
     "node_number",
@@ -48,8 +47,6 @@ __all__ = [
 AMBIENT = 22.0
 HISTORY = 10_000
 RAIL = "main"
-
-Phase = Literal["off", "booting", "up", "hung", "failed"]
 
 
 def node_number(line_name: str) -> int | None:
@@ -92,8 +89,9 @@ class Node:
             return cell.batch is not None
 
     @property
-    def phase(self) -> Phase:
-        """``failed`` is a node whose boot came to nothing; it and a ``hung`` one still draw current."""
+    def phase(self) -> str:
+        """``off``, ``booting``, ``up``, ``hung`` or ``failed``. The last is a node whose boot came to
+        nothing; it draws current all the same, as does one that hangs."""
         with self._look() as (cell, now):
             batch = cell.batch
             if batch is None:
