@@ -161,20 +161,28 @@ class StateFile:
         import json
 
         content = json.dumps(_encode(world, self._boot), separators=(",", ":"), allow_nan=False).encode()
-        draft = f"{self.path}.new"
+        # Each user's own: in a sticky folder nobody could clear away another's.
+        draft = f"{self.path}.{os.geteuid()}.new"
         try:
             # Under the lock nobody else writes a draft: one that is here was left by a killed program.
             if os.path.lexists(draft):
                 os.unlink(draft)
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with open(fd, "wb") as file:
-                file.write(content)
-                if status is None:
-                    os.fchmod(fd, 0o644)
-                else:
-                    _keep_owner(fd, status)
-                    os.fchmod(fd, stat.S_IMODE(status.st_mode))
-            os.replace(draft, self.path)
+            try:
+                fd = os.open(
+                    draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                )
+                with open(fd, "wb") as file:
+                    file.write(content)
+                    if status is None:
+                        os.fchmod(fd, 0o644)
+                    else:
+                        _keep_owner(fd, status)
+                        os.fchmod(fd, stat.S_IMODE(status.st_mode))
+                os.replace(draft, self.path)
+            except OSError:
+                if os.path.lexists(draft):
+                    os.unlink(draft)
+                raise
         except PermissionError as error:
             raise self._denied("write", error) from error
         except OSError as error:

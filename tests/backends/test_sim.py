@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from rpi_clusterhat.backend import Line, Opening, SupportsSetUp, load, parse_options
 from rpi_clusterhat.errors import (
+    AccessDeniedError,
     BackendError,
     BackendUnavailableError,
     ClosedError,
@@ -459,13 +461,34 @@ def test_a_file_keeps_its_mode_and_a_link_its_place(clock: FakeClock, path: str,
     os.chmod(path, 0o664)
     link = str(tmp_path / "link")
     os.symlink(path, link)
-    with open(f"{path}.new", "w"):  # as a killed program would leave it
+    draft = f"{path}.{os.geteuid()}.new"
+    with open(draft, "w"):  # as a killed program would leave it
         pass
     opened(clock, state=link).write({0: True})
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o664
     assert os.path.islink(link)
     assert opened(clock, state=path).read()[0]
-    assert not os.path.exists(f"{path}.new")
+    assert sorted(os.listdir(tmp_path)) == ["link", "rpi-clusterhat.sim-world.json.lock", "world.json"]
+
+
+def test_a_file_that_cannot_be_replaced_is_told_and_nothing_is_left(
+    clock: FakeClock, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = opened(clock, state=path)
+    for number, error, says in (
+        (errno.EPERM, AccessDeniedError, "use a folder"),
+        (errno.ENOSPC, BackendError, "No space left"),
+    ):
+
+        def fail(source: str, target: str, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", fail)
+            with pytest.raises(error, match=says):
+                backend.write({0: True})
+    assert sorted(os.listdir(tmp_path)) == ["rpi-clusterhat.sim-world.json.lock", "world.json"]
+    assert not backend.read()[0]
 
 
 def test_times_of_before_a_reboot_count_up_to_the_boot(path: str) -> None:
