@@ -24,6 +24,7 @@ _FILES = ("~/.config/rpi-clusterhat.toml", "/etc/rpi-clusterhat.toml")
 _BOARD_KEYS = ("board", "backend", "nodes", "rail", "options")
 _KEYS = (*_BOARD_KEYS, "spacing", "lock_dir", "boards")
 _SPACING_MAX = 3600.0
+_NODES_MAX = 4
 
 
 class BoardSettings(NamedTuple):
@@ -78,6 +79,7 @@ def load_settings(
         _checked(_from_vendor(vendor_file)),
     ]
     top = _merge(layers)
+    said_at = next((i for i, layer in enumerate(layers) if "boards" in layer), 0)
     spacing = top.get("spacing", _Said(DEFAULT_SPACING, "default")).value
     lock_dir = top["lock_dir"].value if "lock_dir" in top else default_lock_dir()
     if "boards" not in top:
@@ -85,7 +87,8 @@ def load_settings(
     if not top["boards"].value:
         raise SettingError(f"{top['boards'].where}: needs at least one board")
     boards: list[BoardSettings] = []
-    defaults: _Layer = {k: top[k] for k in ("backend", "rail", "options") if k in top}
+    # What was said before the list of boards counts more than what the list says of each, the rest less.
+    above, below = (_shared(part) for part in (layers[:said_at], layers[said_at:]))
     for i, table in enumerate(top["boards"].value, 1):
         where = f"{top['boards'].where}: board {i}"
         if not hasattr(table, "items"):
@@ -96,7 +99,7 @@ def load_settings(
                     f"{where}: unknown key {key!r}: it must be one of {', '.join(_BOARD_KEYS)}"
                 )
         own = _checked({k: _Said(v, f"{where}: {k}") for k, v in table.items()})
-        boards.append(_board(_merge([own, defaults]), where))
+        boards.append(_board(_merge([above, _merge([own, below])]), where))
     return Settings(tuple(boards), spacing, lock_dir)
 
 
@@ -114,6 +117,11 @@ def _board(said: _Layer, where: str = "board") -> BoardSettings:
     )
 
 
+def _shared(layers: Sequence[_Layer]) -> _Layer:
+    merged = _merge(layers)
+    return {k: merged[k] for k in ("backend", "rail", "options") if k in merged}
+
+
 def _merge(layers: Sequence[_Layer]) -> _Layer:
     merged: _Layer = {}
     for layer in layers:
@@ -126,7 +134,8 @@ def _merge(layers: Sequence[_Layer]) -> _Layer:
         if ("boards" in merged and "board" in layer) or ("board" in merged and "boards" in layer):
             layer = {k: v for k, v in layer.items() if k not in ("board", "boards", "nodes")}  # noqa: PLW2901
         for key, said in layer.items():
-            merged.setdefault(key, said)
+            if key != "options":
+                merged.setdefault(key, said)
     return merged
 
 
@@ -142,7 +151,7 @@ def _checked(layer: _Layer) -> _Layer:
 def _number(said: _Said) -> float:
     try:
         value = float(said.value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = -1.0
     if isinstance(said.value, bool) or not 0.0 <= value <= _SPACING_MAX:
         raise SettingError(
@@ -153,8 +162,8 @@ def _number(said: _Said) -> float:
 
 def _count(said: _Said) -> int:
     text = str(said.value)
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise SettingError(f"{said.where}: {said.value!r}: must be a whole number from 1 to 4")
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= _NODES_MAX):
+        raise SettingError(f"{said.where}: {said.value!r}: must be a whole number from 1 to {_NODES_MAX}")
     return int(text)
 
 
@@ -223,9 +232,10 @@ def _from_env(env: Mapping[str, str]) -> _Layer:
             import shlex
 
             try:
-                value = parse_pairs(shlex.split(env[name]), name)
+                words = shlex.split(env[name])
             except ValueError as error:
                 raise SettingError(f"{name}: {error}") from error
+            value = parse_pairs(words, name)
         layer[key] = _Said(value, name)
     return layer
 
@@ -272,6 +282,7 @@ def _from_vendor(path: str) -> _Layer:
         value = value.split("#")[0].strip(" \t\"'")
         if equals and ours and value and not line.lstrip().startswith("#"):
             layer[ours] = _Said(value, f"{path}: {key.strip()}")
-    if "nodes" in layer and layer["nodes"].value.isdigit() and int(layer["nodes"].value) > 4:
-        layer["nodes"] = _Said("4", layer["nodes"].where)  # the vendor's own program takes more for four
+    if "nodes" in layer and layer["nodes"].value.isdecimal() and len(layer["nodes"].value) < 6:
+        # The vendor's own program takes more than four for four.
+        layer["nodes"] = layer["nodes"]._replace(value=min(int(layer["nodes"].value), _NODES_MAX))
     return layer

@@ -1,0 +1,173 @@
+"""What the unit tests share: settings that nobody else has said, and a laboratory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+
+from rpi_clusterhat import AsyncCluster, Cluster, config
+from rpi_clusterhat.backend import Opening
+from rpi_clusterhat.boards import board, node_names
+from rpi_clusterhat.errors import ClosedError
+from rpi_clusterhat.locks import FileTurnstile, lock_path
+from rpi_clusterhat.opening import Bank
+from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
+from rpi_clusterhat_i2c.expander import I2CBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
+
+# The same examples on each run and on each machine; no folder of examples, no deadline on slow controllers.
+settings.register_profile("unit", derandomize=True, database=None, deadline=None)
+settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of this machine is seen by a test."""
+    for name in [name for name in os.environ if name.startswith(config.ENV_PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(config, "_FILES", ())
+    defaults = config.load_settings.__kwdefaults__ or {}
+    monkeypatch.setitem(defaults, "vendor_file", str(tmp_path / "clusterctrl"))
+
+
+class ScriptedClock(FakeClock):
+    """A fake clock, during whose sleeps others act. Each of ``during`` is called in one sleep, in turn,
+    before the time passes; no lock of a cluster is held then, so it stands for another thread or program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.during: list[Callable[[], object]] = []
+
+    def _act(self) -> None:
+        if self.during:
+            self.during.pop(0)()
+
+    def sleep(self, seconds: float) -> None:
+        self._act()
+        super().sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self._act()
+        await super().asleep(seconds)
+
+
+class MemoryBackend:
+    """A bank of lines in memory. ``before`` and ``after`` are called around each access with its name."""
+
+    def __init__(self, levels: Mapping[int, bool], *, holds_levels: bool = True) -> None:
+        self.levels = dict(levels)
+        self.holds_levels = holds_levels
+        self.written: list[dict[int, bool]] = []
+        self.closed = 0
+        self.before: Callable[[str], object] = str
+        self.after: Callable[[str], object] = str
+
+    def read(self) -> dict[int, bool]:
+        self._check()
+        self.before("read")
+        levels = dict(self.levels)
+        self.after("read")
+        return levels
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        self._check()
+        self.before("write")
+        self.written.append(dict(levels))
+        self.levels.update(levels)
+        self.after("write")
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ClosedError("this bank was closed")
+
+
+class Lab:
+    """Boards to make clusters of, as many clusters of one board as there are programs that use it. All keep
+    their locks in one folder and share one rail."""
+
+    def __init__(self, lock_dir: Path) -> None:
+        self.lock_dir = str(lock_dir)
+        self.clock = ScriptedClock()
+
+    def rail(self, spacing: float = 2.0) -> Rail:
+        turnstile = FileTurnstile(lock_path(self.lock_dir, "rail-main"), clock=self.clock)
+        return Rail(turnstile, self.clock, spacing)
+
+    @staticmethod
+    def expander(version: str = "2.3", *, nodes: int = 0, **changes: Any) -> FakeExpander:
+        """One that is set up, with these nodes (one bit each) on."""
+        expander = FakeExpander(**changes)
+        levels = board(version).first_levels(dict.fromkeys(range(8), False))
+        expander.output = sum(level << offset for offset, level in levels.items()) | nodes
+        expander.direction = 0x00
+        return expander
+
+    def backend(self, expander: FakeExpander, version: str = "2.3", address: int = 0x20) -> I2CBackend:
+        bus = FakeSMBus({address: expander})
+        options = {"bus": 1, "address": address}
+        return I2CBackend(bus, Opening(board(version).lines, options, self.clock, self.lock_dir, {}))
+
+    def banks(self, *backends: Any, version: str = "2.3", size: int = 4, spacing: float = 2.0) -> list[Bank]:
+        rail = self.rail(spacing)
+        names = node_names([board(version, size)] * len(backends))
+        return [
+            Bank(board(version, size), backend, rail, own)
+            for backend, own in zip(backends, names, strict=True)
+        ]
+
+    def hat(self, *expanders: FakeExpander, **changes: Any) -> Cluster:
+        """A cluster of v2.3 boards (unless ``version`` says otherwise), as a new program opens it."""
+        return Cluster(self._banks(expanders, **changes), self.clock)
+
+    def async_hat(self, *expanders: FakeExpander, **changes: Any) -> AsyncCluster:
+        return AsyncCluster(self._banks(expanders, **changes), self.clock)
+
+    def _banks(self, expanders: tuple[FakeExpander, ...], **changes: Any) -> list[Bank]:
+        version = changes.get("version", "2.3")
+        backends = [self.backend(e, version, 0x20 + i) for i, e in enumerate(expanders)]
+        return self.banks(*backends, **changes)
+
+    @staticmethod
+    def memory(*, on: tuple[int, ...] = (), holds_levels: bool = True) -> MemoryBackend:
+        """A bank for a v1 board in memory, with these nodes on."""
+        power = (6, 13, 19, 26)
+        levels = {5: False, **{offset: i in on for i, offset in enumerate(power, 1)}}
+        return MemoryBackend(levels, holds_levels=holds_levels)
+
+    def v1(self, *backends: MemoryBackend) -> Cluster:
+        """A cluster of v1 boards on banks in memory."""
+        return Cluster(self.banks(*backends, version="1.3"), self.clock)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """A context in which this process has no rights beyond those of any user."""
+
+    @contextlib.contextmanager
+    def change() -> Generator[None]:
+        uid = os.geteuid()
+        if uid == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            if uid == 0:
+                os.seteuid(0)
+
+    return change
