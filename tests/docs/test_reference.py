@@ -1,0 +1,52 @@
+"""Every name, option, setting and command is on its page of the reference."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import rpi_clusterhat
+from rpi_clusterhat.backend import load
+from rpi_clusterhat.cli.parser import build_parser
+from rpi_clusterhat.cluster import Cluster
+
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+
+pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the wheel is tested without the source tree")
+
+
+def _page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def test_every_public_name_has_its_place() -> None:
+    shown: list[str] = []
+    for page in REFERENCE.glob("*.md"):
+        shown += re.findall(r"^::: rpi_clusterhat\.(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted({*rpi_clusterhat.__all__} - {"Event"})
+
+
+@pytest.mark.parametrize("name", ["gpiod", "sysfs", "i2c", "sim"])
+def test_every_option_of_a_backend_is_described(name: str) -> None:
+    section = _page("backends.md").partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE)
+    assert [row[0] for row in rows] == [option.name for option in load(name).options]
+
+
+def test_every_setting_is_described() -> None:
+    page = _page("settings.md")
+    arguments = Cluster.open.__func__.__code__.co_varnames[1:11]  # type: ignore[attr-defined]
+    for name in arguments:
+        assert f"`{name}=" in page, name
+
+
+def test_every_command_is_described() -> None:
+    text = build_parser().format_help()
+    commands = re.findall(r"^    (\w+) ", text.partition("COMMAND\n")[2], re.MULTILINE)
+    described = re.findall(r"^\| `([a-z]+)", _page("command.md"), re.MULTILINE)
+    assert len(commands) > 10
+    assert described[: len(commands)] == commands
+    for code in re.findall(r"^  (\d+) ", text, re.MULTILINE):
+        assert re.search(rf"^\|.*\b{code}\b.*\|", _page("command.md"), re.MULTILINE)
