@@ -1,0 +1,51 @@
+"""``alert``, ``led``, ``hub`` and ``wp``: what a board switches besides its nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .exits import DONE
+from .opening import not_held, open_cluster
+from .signals import Signalled
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rpi_clusterhat.cluster import Cluster, Function
+
+    from .output import Output
+    from .signals import Signals
+
+__all__ = ["run"]
+
+
+def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
+    with open_cluster(args, signals) as hat:
+        functions = {"alert": hat.alert, "led": hat.led, "hub": hat.hub, "wp": hat.write_protect}
+        function = functions[args.command]
+        if not hat.holds_levels and _is_high(hat, function.name, on=args.action != "off"):
+            raise not_held(hat, "use ")
+        try:
+            _switch(hat, function, args.action)
+            signals.check()
+        except Signalled as signalled:
+            signalled.standing = f"{args.command} was not read"
+            signalled.standing = f"{args.command} is {'on' if function.is_on else 'off'}"
+            raise
+        out.line(f"{args.command} {'was reset' if args.action == 'reset' else args.action}")
+    return DONE
+
+
+def _switch(hat: Cluster, function: Function, action: str) -> None:
+    match action:
+        case "on":
+            function.on()
+        case "off":
+            function.off()
+        case _:
+            hat.hub.reset()
+
+
+def _is_high(hat: Cluster, name: str, *, on: bool) -> bool:
+    """Whether it is a high level that would be left: a low one is what a line drops back to."""
+    return any(board.functions[name].level(on=on) for board in hat.boards if name in board.functions)

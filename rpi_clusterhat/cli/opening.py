@@ -1,0 +1,60 @@
+"""From the options of the command line to an open cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.cluster import Cluster
+from rpi_clusterhat.config import parse_pairs
+from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
+
+from .output import listed
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rpi_clusterhat.clock import Clock
+
+__all__ = ["node_standing", "not_held", "open_cluster", "said"]
+
+
+def said(args: argparse.Namespace) -> dict[str, object]:
+    """What the command line says of the settings that `rpi_clusterhat.config.load_settings` gathers."""
+    return {
+        "board": args.board,
+        "backend": args.backend,
+        "options": parse_pairs(args.option, "-o") or None,
+        "spacing": args.spacing,
+    }
+
+
+def open_cluster(args: argparse.Namespace, clock: Clock) -> Cluster:
+    return Cluster.open(
+        args.board,
+        backend=args.backend,
+        options=parse_pairs(args.option, "-o") or None,
+        spacing=args.spacing,
+        config=args.config,
+        clock=clock,
+    )
+
+
+def not_held(hat: Cluster, remedy: str) -> LevelsNotHeldError:
+    names = ", ".join(dict.fromkeys(b.backend_name for b in hat.banks if not b.backend.holds_levels))
+    return LevelsNotHeldError(
+        f"lines of the backend {names} drop back here when the program that set them ends, so nothing was "
+        f"switched: {remedy}a backend that keeps its levels"
+    )
+
+
+def node_standing(hat: Cluster) -> str:
+    """Which nodes have power, in words."""
+    try:
+        nodes = hat.status().nodes
+    except ClusterHatError as error:
+        return f"which nodes are on cannot be read: {error}"
+    on = [name for name, node in nodes.items() if node.powered]
+    off = [name for name, node in nodes.items() if not node.powered]
+    if on and not hat.holds_levels:
+        return f"{', '.join(on)} {'loses' if len(on) == 1 else 'lose'} power now"
+    return ", ".join(listed(names, word) for names, word in ((on, "on"), (off, "off")) if names)

@@ -1,0 +1,105 @@
+"""What the command prints: lines on standard output, one of them passing, and errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+__all__ = ["PROGRAM", "Output", "columns", "listed", "terminal_width"]
+
+PROGRAM = "rpi-clusterhat"
+_CLEAR_LINE = "\r\x1b[K"
+
+
+def terminal_width() -> int:
+    """Columns of the terminal on standard output; 80 where there is none."""
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+class Output:
+    """Never raises for an output that cannot be written: what is being switched goes on."""
+
+    def __init__(self) -> None:
+        self.lost: OSError | None = None
+        """Why standard output takes nothing more."""
+        self._passing = False
+
+    @property
+    def terminal(self) -> bool:
+        """Whether standard output is a terminal on which a line can be written anew."""
+        return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb")
+
+    def line(self, text: str) -> None:
+        """A line that stays. May hold several."""
+        self._write(f"{self._clear()}{text}\n")
+
+    def passing(self, text: str) -> None:
+        """A line that gives way to whatever is printed next; for terminals only."""
+        self._write(self._clear() + text[: terminal_width() - 1])
+        self._passing = True
+
+    def over(self, text: str, above: int) -> None:
+        """Lines in place of so many above; for terminals only."""
+        self._write(f"\x1b[{above}F\x1b[J{text}\n" if above else f"{text}\n")
+
+    def error(self, text: str) -> None:
+        """One line on standard error."""
+        self.end()
+        if sys.stderr is not None:
+            try:
+                print(f"{PROGRAM}: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+            except OSError:
+                pass  # there is nobody left to tell
+
+    def end(self) -> None:
+        """Takes a passing line back and hands on what is buffered."""
+        self._write(self._clear())
+
+    def _clear(self) -> str:
+        passing, self._passing = self._passing, False
+        return _CLEAR_LINE if passing else ""
+
+    def _write(self, text: str) -> None:
+        stream = sys.stdout
+        if stream is None or self.lost is not None:
+            return
+        try:
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                stream.write(text.encode("ascii", "backslashreplace").decode("ascii"))
+            stream.flush()
+        except OSError as error:
+            self.lost = error
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Lets the interpreter's own flush at the end succeed."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, aligned; the last cell of a row may have any length."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for i, cell in enumerate(row[:-1]):
+            widths[i] = max(widths.get(i, 0), len(cell))
+    return "\n".join(
+        "  ".join([f"{cell:{widths.get(i, 0)}}" for i, cell in enumerate(row)]).rstrip() for row in rows
+    )
+
+
+def listed(names: Sequence[str], verb: str = "") -> str:
+    """``p1, p2 are`` or ``p1 is``."""
+    return f"{', '.join(names)}{verb and (' is ' if len(names) == 1 else ' are ')}{verb}"

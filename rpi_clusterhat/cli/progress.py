@@ -1,0 +1,84 @@
+"""What happens to the nodes while they are switched, as lines for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
+from rpi_clusterhat.power import State, has_power
+
+from .output import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rpi_clusterhat.events import Event
+
+    from .output import Output
+    from .signals import Signals
+
+__all__ = ["Progress", "board_line"]
+
+
+def board_line(event: BoardSetUp | PowerLost, boards: int) -> str:
+    of_board = f" of board {event.board + 1}" if boards > 1 else ""
+    if isinstance(event, PowerLost):
+        return f"the expander{of_board} lost power, and its nodes with it"
+    return f"expander{of_board} set up: nobody had since it got power"
+
+
+class Progress:
+    """A subscriber to a cluster's events."""
+
+    def __init__(self, names: Sequence[str], boards: int, out: Output, signals: Signals) -> None:
+        self._names = names
+        self._boards = boards
+        self._out = out
+        self._signals = signals
+        self._queued: set[str] = set()
+        self._changed: set[str] = set()
+        self._next = ""
+        self._until = 0.0
+        if out.terminal:
+            signals.tick = self._show_waiting
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, WaitingForRail):
+            self._next, self._until = event.node, self._signals.now() + event.seconds
+        elif isinstance(event, PowerLost):
+            self._out.error(board_line(event, self._boards))
+        elif isinstance(event, BoardSetUp):
+            self._out.line(board_line(event, self._boards))
+        elif event.node in self._names:
+            self._show(event)
+
+    def _show(self, event: StateChanged) -> None:
+        self._queued.discard(event.node)
+        if event.new is State.QUEUED:
+            self._queued.add(event.node)
+            return
+        powered = has_power(event.new)
+        if powered is None or powered is has_power(event.old):
+            return
+        self._next = ""
+        self._changed.add(event.node)
+        by = " (by another program)" if event.cause == "outside" else ""
+        self._out.line(f"{event.node} {'on' if powered else 'off'}{by}")
+
+    def _show_waiting(self) -> None:
+        if self._next:
+            left = self._until - self._signals.now()
+            after = len(self._queued - {self._next})
+            self._out.passing(
+                f"{self._next} waits {f'{left:.1f} s' if left > 0.05 else 'for its turn'}"
+                + (f", {after} more after it" if after else "")
+            )
+
+    def end(self) -> None:
+        self._signals.tick = None
+        self._out.end()
+
+    def show_unchanged(self, word: str) -> None:
+        """Of the nodes that nothing happened to: they are as was asked for."""
+        if unchanged := [name for name in self._names if name not in self._changed]:
+            self._out.line(f"{listed(unchanged, word)} already")

@@ -1,0 +1,91 @@
+"""Ctrl-C and its like end the command where it waits, never between two accesses that belong together."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rpi_clusterhat.clock import Clock
+
+__all__ = ["Signalled", "Signals"]
+
+_TICK = 0.1
+
+
+class Signalled(BaseException):
+    """A signal asked the command to end. Like `KeyboardInterrupt` it is not to be met by accident."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+        self.standing = "nothing was switched"
+        """What to say of the state things are in."""
+
+
+class Signals:
+    """A clock whose waiting ends with `Signalled` when SIGINT, SIGTERM or SIGHUP comes.
+
+    One that comes at another time is raised by the next wait or `check`; a second one before that, at once.
+    Signals that whoever started the command set to be ignored stay so.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting = False
+        self._pending: int | None = None
+        self._former: dict[int, Any] = {}
+        self.tick: Callable[[], None] | None = None
+        """Called again and again while waiting."""
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if (former := signal.getsignal(number)) not in (signal.SIG_IGN, None):
+                    self._former[number] = former
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)
+
+    def _handle(self, number: int, _: object) -> None:
+        if self._waiting or self._pending is not None:
+            raise Signalled(number)
+        self._pending = number
+
+    def check(self) -> None:
+        """Raises `Signalled` if a signal has come."""
+        if self._pending is not None:
+            number, self._pending = self._pending, None
+            raise Signalled(number)
+
+    # A clock ----------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        end = self.now() + seconds
+        self._waiting = True
+        try:
+            self.check()
+            while (rest := end - self.now()) > 0:
+                if self.tick is not None:
+                    self.tick()
+                    rest = min(rest, _TICK)
+                self._clock.sleep(rest)
+        finally:
+            self._waiting = False
+
+    async def asleep(self, seconds: float) -> None:
+        await self._clock.asleep(seconds)
+
+    def wait(self) -> None:
+        """Waits for a signal."""
+        while True:
+            self.sleep(3600)
