@@ -1,4 +1,4 @@
-"""Takes each module of ``inside/`` into the lab's kernel: one boot for each.
+"""Takes the modules of ``inside/`` into the lab's kernel, all in one boot, and shows what came of each.
 
 With RPI_CLUSTERHAT_REQUIRE_KERNEL=1 a lab that is not built is a failure instead of a skip. With
 RPI_CLUSTERHAT_LAB_COVERAGE=FOLDER the coverage measured inside is left in that folder, to be combined.
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INSIDE = os.path.join(os.path.dirname(__file__), "inside")
-MODULES = sorted(os.path.basename(path) for path in glob.glob(os.path.join(INSIDE, "test_*.py")))
+MODULES = sorted(os.path.basename(path)[:-3] for path in glob.glob(os.path.join(INSIDE, "test_*.py")))
+RESULTS = "/mnt/exchange/results"
+SECONDS = 240.0
+"""Far more than all modules take together."""
 
 pytestmark = pytest.mark.kernel
 
@@ -37,50 +40,51 @@ def place() -> str:
     return place
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_inside(
-    module: str, place: str, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
-    measure: list[str] = []
-    results = os.environ.get("RPI_CLUSTERHAT_LAB_COVERAGE") or str(tmp_path)
-    if results != str(tmp_path):
-        measure = ["-m", "coverage", "run", f"--data-file=/mnt/exchange/results/.coverage.{module}"]
-    pytest_inside = [
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-        "-ra",
-        "--durations=5",
-    ]
-    report = f"{module}.xml"
+@pytest.fixture(scope="module")
+def cases(
+    place: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[ET.Element]:
+    """The inner tests of all modules that were selected."""
+    measured = os.environ.get("RPI_CLUSTERHAT_LAB_COVERAGE")
+    results = measured or str(tmp_path_factory.mktemp("kernel"))
+    names = {item.name for item in request.session.items}
+    chosen = [os.path.join(INSIDE, f"{module}.py") for module in MODULES if f"test_inside[{module}]" in names]
+    measure = ["-m", "coverage", "run", f"--data-file={RESULTS}/.coverage.kernel"] if measured else []
+    options = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", f"--junitxml={RESULTS}/kernel.xml"]
     ran = booting.run(
         place,
-        [
-            sys.executable,
-            *measure,
-            *pytest_inside,
-            f"--junitxml=/mnt/exchange/results/{report}",
-            os.path.join(INSIDE, module),
-        ],
+        [sys.executable, *measure, "-m", "pytest", *options, *chosen],
+        seconds=SECONDS,
         results=results,
     )
-    print(ran.output)
-    assert os.path.exists(os.path.join(results, report)), f"exit code {ran.code}\n{ran.output}"
-    cases = ET.parse(os.path.join(results, report)).getroot().findall(".//testcase")
-    failed = [
-        _name(case) for case in cases if case.find("failure") is not None or case.find("error") is not None
-    ]
-    skipped = [_name(case) for case in cases if _is_skipped(case)]
-    record_property("tests", len(cases))
-    assert not failed, f"{len(failed)} of {len(cases)} failed inside: {', '.join(failed)}\n{ran.output}"
-    assert not skipped, (
-        f"{len(skipped)} of {len(cases)} were skipped inside: {', '.join(skipped)}\n{ran.output}"
-    )
-    assert ran.code == 0, ran.output
-    assert cases, "there is no test in this module"
+    report = os.path.join(results, "kernel.xml")
+    if not os.path.exists(report):
+        pytest.fail(f"pytest ended with exit code {ran.code} inside\n{ran.output}")
+    return ET.parse(report).getroot().findall(".//testcase")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_inside(module: str, cases: list[ET.Element], record_property: Callable[[str, object], None]) -> None:
+    own = [case for case in cases if module in _name(case).split(".")]
+    record_property("tests", len(own))
+    print(f"{len(own)} tests inside")
+    wrong = [f"{_name(case)}\n{text}" for case in own if (text := _wrong(case)) is not None]
+    if wrong:
+        pytest.fail("\n\n".join((f"{len(wrong)} of {len(own)} failed inside", *wrong)), pytrace=False)
+    assert own, "there is no test in this module"
+
+
+def _name(case: ET.Element) -> str:
+    return f"{case.get('classname', '')}.{case.get('name')}"
+
+
+def _wrong(case: ET.Element) -> str | None:
+    """Why this inner test is not as good as passed; None where it is."""
+    for kind in ("failure", "error", "skipped"):
+        found = case.find(kind)
+        if found is not None and found.get("type") != "pytest.xfail":
+            return f"{kind}: {found.get('message')}\n{found.text or ''}"
+    return None
 
 
 def test_the_time_limit_ends_a_kernel_that_hangs(place: str) -> None:
@@ -99,12 +103,3 @@ def test_code_output_and_results_come_out(place: str, tmp_path: Path) -> None:
     assert ran.output.startswith("hello\n")
     assert "Read-only file system" in ran.output
     assert (tmp_path / "file").read_text() == "left\n"
-
-
-def _is_skipped(case: ET.Element) -> bool:
-    skipped = case.find("skipped")
-    return skipped is not None and skipped.get("type") != "pytest.xfail"
-
-
-def _name(case: ET.Element) -> str:
-    return f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"

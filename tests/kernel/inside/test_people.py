@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 LOCKS = "/run/lock"
-SPACING = 0.4
+SPACING = 0.3
+ROUNDS = 150
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def _toggle(bank: RawExpander, lock_dir: str, offset: int, pipe: Connection) -> 
     backend = open_backend(bank.backend, lines, bank.options, lock_dir)
     pipe.recv()
     undone = 0
-    for i in range(200):
+    for i in range(ROUNDS):
         level = i % 2 == 0
         backend.write({offset: level})
         undone += backend.read()[offset] is not level
@@ -84,7 +85,7 @@ def test_users_who_write_different_lines_never_undo_each_other(bank: RawExpander
     assert _side_by_side(bank, works) == [0, 0]
     turns = _turns(bank)
     assert set(turns) == {0b0001, 0b0010}
-    assert [turns.count(line) for line in (0b0001, 0b0010)] == [200, 200]
+    assert [turns.count(line) for line in (0b0001, 0b0010)] == [ROUNDS, ROUNDS]
     alternations = sum(a != b for a, b in pairwise(turns))
     assert alternations > 50, "the two did not run side by side, so this shows nothing"
 
@@ -99,7 +100,7 @@ def test_without_a_shared_lock_they_would(bank: RawExpander) -> None:
         os.chmod(own, 0o1777)
         works[user] = partial(_toggle, bank, own, offset)
     _side_by_side(bank, works)
-    assert [_turns(bank).count(line) for line in (0b0001, 0b0010)] != [200, 200]
+    assert [_turns(bank).count(line) for line in (0b0001, 0b0010)] != [ROUNDS, ROUNDS]
 
 
 def test_two_users_keep_the_rails_spacing(bank: RawExpander) -> None:
