@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from . import plans
 from .clock import SYSTEM
 from .config import load_settings
 from .engine import Again, Engine, Operation
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from . import plans
     from .boards import Board
     from .clock import Clock
     from .engine import NodeRecord
@@ -99,7 +99,9 @@ def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
 
 
 def _perform(engine: Engine, operation: Operation, step: plans.Step) -> Any:
-    if isinstance(step, plans.Sleep):
+    from .plans import Sleep
+
+    if isinstance(step, Sleep):
         engine.deliver()
         return engine.clock.sleep(step.seconds)
     while isinstance(answer := engine.perform(operation, step), Again):

@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import plans
 from .backend import SupportsSetUp
 from .errors import (
     BackendError,
@@ -26,6 +25,7 @@ from .power import Happening, State, after, has_power
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from . import plans
     from .boards import Role
     from .clock import Clock
     from .events import Event
@@ -41,6 +41,20 @@ _FUNCTIONS = {
     "led": "LED control",
     "hub": "USB hub control",
     "wp": "EEPROM write protection",
+}
+
+
+# By name, since what only looks at nodes should not pay for the import of what can be done with them.
+_METHODS = {
+    "Read": "_read",
+    "SetUp": "_set_up",
+    "Retry": "_retry",
+    "Queue": "_queue",
+    "TakeTurn": "_take_turn",
+    "PowerUp": "_power_up",
+    "Switch": "_switch",
+    "Fail": "_fail",
+    "Settle": "_settle",
 }
 
 
@@ -100,26 +114,19 @@ class Engine:
         self._closed = False
         self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []
-        self._perform: dict[type, Callable[[Operation, Any], Any]] = {
-            plans.Read: self._read,
-            plans.SetUp: self._set_up,
-            plans.Retry: self._retry,
-            plans.Queue: self._queue,
-            plans.TakeTurn: self._take_turn,
-            plans.PowerUp: self._power_up,
-            plans.Switch: self._switch,
-            plans.Fail: self._fail,
-            plans.Settle: self._settle,
-        }
 
     # Beginning an operation -----------------------------------------------------------------------------
 
     def plan_on(self, nodes: Sequence[str]) -> Plan:
+        from . import plans
+
         with self._lock:
             powered = self._begin(nodes, desired=True)
             return plans.switch_on(nodes, powered, failed=self._failed(nodes), unset=self._unset(nodes))
 
     def plan_off(self, nodes: Sequence[str]) -> Plan:
+        from . import plans
+
         with self._lock:
             powered = self._begin(nodes, desired=False)
             queued = [n for n in nodes if self.records[n].state is State.QUEUED]
@@ -128,22 +135,30 @@ class Engine:
             )
 
     def plan_cycle(self, nodes: Sequence[str], pause: float) -> Plan:
+        from . import plans
+
         with self._lock:
             powered = self._begin(nodes, desired=True)
             return plans.cycle(nodes, powered, pause, failed=self._failed(nodes), unset=self._unset(nodes))
 
     def plan_init(self, found: list[int]) -> Plan:
         """Notes in ``found`` which boards have to be set up."""
+        from . import plans
+
         with self._lock:
             self.refresh()
             found += self._unset(self.names)
             return plans.set_up(found)
 
     def plan_function(self, name: str, *, on: bool) -> Plan:
+        from . import plans
+
         targets, unset = self._targets(name)
         return plans.switch(dict.fromkeys(targets, on), unset=unset)
 
     def plan_hub_reset(self, pause: float) -> Plan:
+        from . import plans
+
         targets, unset = self._targets("hub")
         return plans.pulse_off(targets, pause, unset=unset)
 
@@ -248,7 +263,8 @@ class Engine:
 
     def perform(self, operation: Operation, step: plans.Step) -> Any:
         """Performs a step and returns its answer, or `Again`. Never waits for time to pass."""
-        return self._perform[type(step)](operation, step)
+        method: Callable[[Operation, Any], Any] = getattr(self, _METHODS[type(step).__name__])
+        return method(operation, step)
 
     def _read(self, _: Operation, step: plans.Read) -> dict[str, bool]:
         return self.refresh(step.nodes)
