@@ -44,8 +44,8 @@ class Backend(Protocol):
     """A bank of lines, open.
 
     Opening changes no level. The cluster calls a backend from one thread at a time, not always the same.
-    Errors are those of `rpi_clusterhat.errors`: `BackendError` and its kin, and those of locks; a call after `close` raises
-    `ClosedError`.
+    Errors are those of `rpi_clusterhat.errors`: `BackendError` and its kin, and those of locks; a call
+    after `close` raises `ClosedError`.
     """
 
     @property

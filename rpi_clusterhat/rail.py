@@ -115,8 +115,8 @@ class Turn:
             self._seen = record, now
         elif now - self._seen[1] > self._spacing + _PATIENCE:
             raise LockTimeoutError(
-                f"another program has kept its place on the rail for {now - self._seen[1]:.0f} s and switches "
-                f"nothing on ({self._ticket!r}): see with 'fuser' who has that file open"
+                f"another program has kept its place on the rail for {now - self._seen[1]:.0f} s and "
+                f"switches nothing on ({self._ticket!r}): see with 'fuser' who has that file open"
             )
 
     def expected(self) -> float:
