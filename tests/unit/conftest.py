@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,56 @@ class ScriptedClock(FakeClock):
         await super().asleep(seconds)
 
 
+class LockstepClock(ScriptedClock):
+    """A fake clock for threads: time passes only while all of them sleep, and the first that is due wakes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = threading.Condition()
+        self._running = 0
+        self._sleeping: list[tuple[float, int]] = []
+
+    def run(self, *calls: Callable[[], object]) -> list[BaseException]:
+        """Makes the calls, each in a thread of its own; what they raise."""
+        problems: list[BaseException] = []
+
+        def work(call: Callable[[], object]) -> None:
+            try:
+                call()
+            except BaseException as problem:  # noqa: BLE001  # the caller judges
+                problems.append(problem)
+            finally:
+                with self._turn:
+                    self._running -= 1
+                    self._turn.notify_all()
+
+        threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+        self._running = len(threads)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return problems
+
+    def sleep(self, seconds: float) -> None:
+        if not self._running:
+            super().sleep(seconds)
+            return
+        self._act()
+        with self._turn:
+            self.sleeps.append(seconds)
+            own = (self.now() + seconds, threading.get_ident())
+            self._sleeping.append(own)
+            self._turn.notify_all()
+            while self.now() < own[0]:
+                if len(self._sleeping) == self._running and min(self._sleeping) == own:
+                    self.advance(own[0] - self.now())
+                else:
+                    self._turn.wait()
+            self._sleeping.remove(own)
+            self._turn.notify_all()
+
+
 class MemoryBackend:
     """A bank of lines in memory. ``before`` and ``after`` are called around each access with its name."""
 
@@ -98,7 +149,7 @@ class Lab:
 
     def __init__(self, lock_dir: Path) -> None:
         self.lock_dir = str(lock_dir)
-        self.clock = ScriptedClock()
+        self.clock = LockstepClock()
 
     def rail(self, spacing: float = 2.0) -> Rail:
         turnstile = FileTurnstile(lock_path(self.lock_dir, "rail-main"), clock=self.clock)
