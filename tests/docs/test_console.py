@@ -20,8 +20,6 @@ DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = "--- end of command"
 
-pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the wheel is tested without the source tree")
-
 
 def _sessions() -> dict[str, list[tuple[str, str]]]:
     """Commands with their expected output, by page."""
@@ -34,7 +32,7 @@ def _sessions() -> dict[str, list[tuple[str, str]]]:
     return sessions
 
 
-SESSIONS = _sessions() if DOCS.is_dir() else {}
+SESSIONS = _sessions()
 
 
 def _agrees(expected: str, actual: str) -> bool:

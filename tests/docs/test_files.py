@@ -19,8 +19,6 @@ SETTINGS = sorted(path.name for path in (EXAMPLES / "settings").glob("*.toml"))
 UNITS = sorted(path.name for path in (EXAMPLES / "systemd").glob("*.service"))
 PYTHON = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the wheel is tested without the source tree")
-
 
 def _settings(path: Path) -> Settings:
     return load_settings({}, config=str(path), env={}, vendor_file="/nowhere")

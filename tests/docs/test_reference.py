@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,8 @@ from rpi_clusterhat.backend import load
 from rpi_clusterhat.cli.parser import build_parser
 from rpi_clusterhat.cluster import Cluster
 
-REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
-
-pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the wheel is tested without the source tree")
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 
 
 def _page(name: str) -> str:
@@ -50,3 +50,14 @@ def test_every_command_is_described() -> None:
     assert described[: len(commands)] == commands
     for code in re.findall(r"^  (\d+) ", text, re.MULTILINE):
         assert re.search(rf"^\|.*\b{code}\b.*\|", _page("command.md"), re.MULTILINE)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    for extra in project["project"]["optional-dependencies"].values():
+        needed += extra
+    page = (ROOT / "docs" / "explanation" / "decisions.md").read_text(encoding="utf-8")
+    for requirement in needed:
+        name = re.split(r"[^\w-]", requirement)[0]
+        assert name == "rpi-clusterhat" or re.search(rf"^\|[^|]*\b{name}\b[^|]*\|", page, re.MULTILINE), name

@@ -9,8 +9,6 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
-pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the wheel is tested without the source tree")
-
 
 @pytest.mark.parametrize(("make", "file"), [("svg", "states.svg"), ("markdown", "states.md")])
 def test_what_is_committed_is_what_would_be_made_now(make: str, file: str) -> None:
