@@ -246,6 +246,13 @@ def _lock_range(fd: int, kind: int, start: int, length: int) -> bool:
     return True
 
 
+def _write(file: _File, content: bytes, at: int) -> None:
+    try:
+        os.pwrite(file.fd, content, at)
+    except OSError as error:  # such as a full file system
+        raise _cannot("write", file.path, error) from error
+
+
 class FileTurnstile:
     """A turnstile that processes share.
 
@@ -281,7 +288,11 @@ class FileTurnstile:
         number = int(text) if text.isdigit() and int(text) < 1 << 60 else 0
         while not _lock_range(file.fd, fcntl.F_WRLCK, _TICKETS + number, 1):
             number += 1
-        os.pwrite(file.fd, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
+        try:
+            _write(file, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
+        except LockError:
+            file.close()  # not left to the traceback: nobody could draw a ticket as long as that lives
+            raise
         _lock_range(file.fd, fcntl.F_UNLCK, _DRAW, 1)
         return file, number
 
@@ -316,7 +327,7 @@ class _FileTicket:
         return os.pread(self._file.fd, RECORD_SIZE, _RECORD_AT)
 
     def store(self, record: bytes) -> None:
-        os.pwrite(self._file.fd, record.ljust(RECORD_SIZE), _RECORD_AT)
+        _write(self._file, record.ljust(RECORD_SIZE), _RECORD_AT)
 
     def close(self) -> None:
         self._file.close()
