@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -37,8 +38,7 @@ def test_every_option_of_a_backend_is_described(name: str) -> None:
 
 def test_every_setting_is_described() -> None:
     page = _page("settings.md")
-    arguments = Cluster.open.__func__.__code__.co_varnames[1:11]  # type: ignore[attr-defined]
-    for name in arguments:
+    for name in inspect.signature(Cluster.open).parameters:
         assert f"`{name}=" in page, name
 
 
