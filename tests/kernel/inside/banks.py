@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.backend import Line, Opening, load, parse_options
@@ -140,9 +141,9 @@ class _ExpanderBank(Bank):
     version = "2.3"
     holds = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.bus = Bus()
+    @cached_property
+    def bus(self) -> Bus:
+        return Bus()
 
     def reset(self) -> None:
         self.bus.reset()
