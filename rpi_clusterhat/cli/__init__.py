@@ -5,6 +5,7 @@ What a command needs is imported when it runs: a ``status`` pays for nothing els
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -30,8 +31,14 @@ _DEBUG = "RPI_CLUSTERHAT_DEBUG"
 def main(argv: Sequence[str] | None = None, *, clock: Clock = SYSTEM) -> int:
     """Runs the command with these arguments (the program's own without) and returns its exit code."""
     out = Output()
-    with Signals(clock) as signals:
-        code = _guarded(sys.argv[1:] if argv is None else list(argv), out, signals)
+    thresholds = gc.get_threshold()
+    # Imports make many objects and no garbage: looking for some takes up to a fifth of a status.
+    gc.set_threshold(100_000)
+    try:
+        with Signals(clock) as signals:
+            code = _guarded(sys.argv[1:] if argv is None else list(argv), out, signals)
+    finally:
+        gc.set_threshold(*thresholds)
     out.end()
     if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
         out.error(f"cannot write the output: {out.lost.strerror}")

@@ -12,7 +12,7 @@ from .output import PROGRAM, terminal_width
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["NODES", "SHELLS", "build_parser", "parse"]
+__all__ = ["NODES", "OPTIONS", "SHELLS", "build_parser", "parse"]
 
 _EXITS = """\
 exit codes:
@@ -27,6 +27,7 @@ then from /etc/default/clusterctrl, and at last from what the HAT says of itself
 """
 
 NODES = "p1, p1 p3, p1,p3, p[1-3] or all; without any, all nodes"
+OPTIONS = ("--help", "--version", "--backend", "--board", "--bus", "--address", "--spacing", "--config", "-o")
 SHELLS = ("bash", "zsh", "tcsh")
 _WATCH_MIN, _WATCH_MAX = 0.1, 86400.0
 
@@ -197,15 +198,25 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         except SettingError:
             pass  # the whole parser says it better
     parser = build_parser()
+    _check_options(argv)
     args, rest = parser.parse_known_args(argv)
     if rest:
-        raise SettingError(_leftover(args.command, rest, parser))
+        raise SettingError(_leftover(args.command, rest))
     return args
 
 
-def _leftover(command: str, rest: Sequence[str], parser: argparse.ArgumentParser) -> str:
+def _check_options(argv: Sequence[str]) -> None:
+    """To argparse a wrong option's value is a wrong command."""
+    for word in argv:
+        if word in _COMMANDS:
+            return
+        if word.startswith("--") and word.partition("=")[0] not in OPTIONS:
+            raise SettingError(f"there is no option {word!r}: there are {', '.join(OPTIONS)}")
+
+
+def _leftover(command: str, rest: Sequence[str]) -> str:
     see = f"(see '{PROGRAM} {command} --help')"
     option = rest[0].partition("=")[0]
-    if option in parser.format_usage().replace("[", " ").replace("]", " ").split():
+    if option in OPTIONS:
         return f"{option} stands before the command: {PROGRAM} {option} ... {command} {see}"
     return f"{command} takes no {rest[0]!r} {see}"

@@ -32,7 +32,8 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
         try:
             _watch(hat, show, args.watch, out, signals, always=args.json)
         except Signalled:
-            pass  # the way to end it
+            if out.terminal:
+                out.line("")  # after the ^C
     return DONE
 
 
