@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .cluster import Status
     from .engine import NodeRecord
+    from .opening import Bank
     from .power import State
 
 __all__ = ["AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"]
@@ -117,7 +118,14 @@ class AsyncCluster(ClusterBase):
             "rail": rail,
             "lock_dir": lock_dir,
         }
-        return cls(await _in_thread(lambda: open_banks(load_settings(said, config=config), clock)), clock)
+        banks: list[Bank] = []
+        try:
+            await _in_thread(lambda: banks.extend(open_banks(load_settings(said, config=config), clock)))
+        except BaseException:
+            for bank in banks:  # open by now, and nobody's: the task was cancelled meanwhile
+                bank.backend.close()
+            raise
+        return cls(banks, clock)
 
     async def __aenter__(self) -> Self:
         return self

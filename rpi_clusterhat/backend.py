@@ -208,7 +208,7 @@ def _scan(name: str) -> list[Installed]:
             try:
                 with open(os.path.join(folder, entry, "entry_points.txt"), encoding="utf-8") as file:
                     text = file.read()
-            except OSError:
+            except (OSError, UnicodeDecodeError):  # none, or a stranger's mistake
                 continue
             section = text.partition(f"[{GROUP}]")[2].partition("\n[")[0]
             for line in section.splitlines():
@@ -271,5 +271,6 @@ def parse_options(name: str, plugin: Plugin, given: Mapping[str, object], where:
         try:
             values[option.name] = option.parse(text)
         except ValueError as error:
-            raise SettingError(f"{where}: {option.name}={value}: must be {error}") from error
+            shown = text if text.isprintable() else repr(text)
+            raise SettingError(f"{where}: {option.name}={shown}: must be {error}") from error
     return values

@@ -85,25 +85,27 @@ def _open_board(
 def _first_usable(one: Board, open_with: Any) -> tuple[Backend, str]:
     """The first backend that can be used here and keeps its levels, else the first that can be used."""
     reasons: list[str] = []
-    second_best: tuple[Backend, str] | None = None
+    opened: list[tuple[Backend, str]] = []
+    best: tuple[Backend, str] | None = None
     first_error: BackendUnavailableError | None = None
-    for name in one.backends:
-        try:
-            backend: Backend = open_with(name, load(name))
-        except BackendUnavailableError as error:
-            first_error = first_error or error
-            reasons.append(f"{name}: {error}")
-            continue
-        if backend.holds_levels:
-            if second_best:
-                second_best[0].close()
-            return backend, name
-        if second_best is None:
-            second_best = backend, name
-        else:
-            backend.close()
-    if second_best:
-        return second_best
+    try:
+        for name in one.backends:
+            try:
+                opened.append((open_with(name, load(name)), name))
+            except BackendUnavailableError as error:
+                first_error = first_error or error
+                reasons.append(f"{name}: {error}")
+            else:
+                if opened[-1][0].holds_levels:
+                    best = opened[-1]
+                    return best
+        if opened:
+            best = opened[0]
+            return best
+    finally:
+        for other in opened:
+            if other is not best:
+                other[0].close()
     assert first_error is not None
     if len(reasons) == 1:
         raise first_error
