@@ -14,7 +14,6 @@ import stat
 import struct
 import threading
 import weakref
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -338,22 +337,23 @@ class LocalTurnstile:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._queue: deque[_LocalTicket] = deque()
+        # As a kernel's lock ends with its file, a place ends with its ticket: one that a Ctrl-C made nobody's.
+        self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
         self.record = b""
 
     def join(self) -> Ticket:
         ticket = _LocalTicket(self)
         with self._lock:
-            self._queue.append(ticket)
+            self._queue[ticket] = None
         return ticket
 
     def is_first(self, ticket: _LocalTicket) -> bool:
-        return bool(self._queue) and self._queue[0] is ticket
+        with self._lock:
+            return next(iter(self._queue), None) is ticket
 
     def leave(self, ticket: _LocalTicket) -> None:
         with self._lock:
-            if ticket in self._queue:
-                self._queue.remove(ticket)
+            self._queue.pop(ticket, None)
 
 
 class _LocalTicket:
