@@ -10,39 +10,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .cluster import BoardStatus, Cluster, Function, Hub, Node, NodeStatus, Status
-from .errors import (
-    AccessDeniedError,
-    AmbiguousBackendError,
-    BackendError,
-    BackendUnavailableError,
-    BoardNotFoundError,
-    BusError,
-    ClosedError,
-    ClusterHatError,
-    DeviceGoneError,
-    DeviceNotFoundError,
-    LevelsNotHeldError,
-    LineBusyError,
-    LockError,
-    LockTimeoutError,
-    MissingDependencyError,
-    NodeFailedError,
-    NodeNameError,
-    PowerLostError,
-    SettingError,
-    StuckLineError,
-    SupersededError,
-    TransientBusError,
-    TransitionError,
-    UnknownBackendError,
-    UnsupportedError,
-)
-from .events import BoardSetUp, Event, PowerLost, StateChanged, WaitingForRail
-from .power import State
-
 if TYPE_CHECKING:
-    from .aio import AsyncCluster, AsyncFunction, AsyncHub, AsyncNode
+    from .aio import (
+        AsyncCluster,
+        AsyncFunction,
+        AsyncHub,
+        AsyncNode,
+    )
+    from .cluster import (
+        BoardStatus,
+        Cluster,
+        Function,
+        Hub,
+        Node,
+        NodeStatus,
+        Status,
+    )
+    from .errors import (
+        AccessDeniedError,
+        AmbiguousBackendError,
+        BackendError,
+        BackendUnavailableError,
+        BoardNotFoundError,
+        BusError,
+        ClosedError,
+        ClusterHatError,
+        DeviceGoneError,
+        DeviceNotFoundError,
+        LevelsNotHeldError,
+        LineBusyError,
+        LockError,
+        LockTimeoutError,
+        MissingDependencyError,
+        NodeFailedError,
+        NodeNameError,
+        PowerLostError,
+        SettingError,
+        StuckLineError,
+        SupersededError,
+        TransientBusError,
+        TransitionError,
+        UnknownBackendError,
+        UnsupportedError,
+    )
+    from .events import (
+        BoardSetUp,
+        Event,
+        PowerLost,
+        StateChanged,
+        WaitingForRail,
+    )
+    from .power import (
+        State,
+    )
 
 __all__ = [
     "AccessDeniedError",
@@ -91,16 +111,25 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_ASYNC = ("AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode")
+# Each is loaded with its first use: the command, a plugin or a test pays for no more than it needs, and
+# only users of asyncio for asyncio. The errors are those that are listed nowhere here.
+_HOMES = {
+    "aio": ("AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"),
+    "cluster": ("BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"),
+    "events": ("BoardSetUp", "Event", "PowerLost", "StateChanged", "WaitingForRail"),
+    "power": ("State",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ASYNC:  # asyncio is the dearest import of all: only for those who use it
-        from . import aio
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(aio, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), "errors")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ASYNC])
+    return sorted({*globals(), *__all__})

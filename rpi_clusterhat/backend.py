@@ -7,7 +7,7 @@ the same way as a stranger's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import (
     AmbiguousBackendError,
@@ -15,6 +15,7 @@ from .errors import (
     SettingError,
     UnknownBackendError,
 )
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ class SupportsSetUp(Protocol):
         ...
 
 
-class Line(NamedTuple):
+class Line(Record):
     """A line that a board uses."""
 
     offset: int
@@ -91,7 +92,7 @@ class Line(NamedTuple):
     """What it switches: ``p1`` …, ``alert``, ``led``, ``hub``, ``wp``. For labels and the simulation."""
 
 
-class Opening(NamedTuple):
+class Opening(Record):
     """What a plugin gets to open its backend with."""
 
     lines: Sequence[Line]
@@ -107,7 +108,7 @@ class Opening(NamedTuple):
     finds the header's chip by itself must not do so then."""
 
 
-class Option(NamedTuple):
+class Option(Record):
     """An option of a plugin, which users give as ``-o NAME=VALUE`` or under ``options`` in a file."""
 
     name: str
@@ -121,7 +122,7 @@ def _usable(options: Mapping[str, Any]) -> None:
     del options
 
 
-class Plugin(NamedTuple):
+class Plugin(Record):
     """What the entry point names."""
 
     summary: str
@@ -164,7 +165,7 @@ def parse_int(low: int, high: int, *, form: str = "d") -> Callable[[str], int]:
     return parse
 
 
-class Installed(NamedTuple):
+class Installed(Record):
     """A plugin as its distribution declares it, not imported yet."""
 
     name: str
@@ -181,7 +182,7 @@ def installed() -> list[Installed]:
         Installed(ep.name, ep.value, ep.dist.name if ep.dist is not None else "?")
         for ep in entry_points(group=GROUP)
     }
-    return sorted(found)
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.target, plugin.distribution))
 
 
 def _scan(name: str) -> list[Installed]:
@@ -215,7 +216,7 @@ def _scan(name: str) -> list[Installed]:
                 key, equals, target = (part.strip() for part in line.partition("="))
                 if equals and key == name:
                     found[distribution] = Installed(name, target, distribution)
-    return sorted(found.values())
+    return [found[distribution] for distribution in sorted(found)]
 
 
 def load(name: str) -> Plugin:

@@ -7,10 +7,11 @@ and the vendor's support pages.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .backend import Line
 from .errors import BoardNotFoundError, SettingError
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ PRODUCT = "ZC4:ClusterHAT"
 SIZE = 4
 
 
-class Role(NamedTuple):
+class Role(Record):
     """The line of a function and its active level."""
 
     offset: int
@@ -36,7 +37,7 @@ class Role(NamedTuple):
         return levels[self.offset] is not self.active_low
 
 
-class Board(NamedTuple):
+class Board(Record):
     """A board as data: what its lines do."""
 
     version: str
@@ -66,7 +67,7 @@ class Board(NamedTuple):
         return levels
 
 
-class Kind(NamedTuple):
+class Kind(Record):
     """A family of versions with the same lines."""
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .clock import SYSTEM
 from .config import load_settings
@@ -10,6 +10,7 @@ from .engine import Again, Engine, Operation
 from .errors import NodeNameError
 from .names import parse_nodes
 from .opening import open_banks
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,14 +33,14 @@ HUB_PAUSE = 0.5
 """Seconds that ``hub.reset`` keeps the hub off: chosen, not measured."""
 
 
-class NodeStatus(NamedTuple):
+class NodeStatus(Record):
     powered: bool
     """As read from the line."""
     state: State
     failure: str | None
 
 
-class BoardStatus(NamedTuple):
+class BoardStatus(Record):
     version: str
     backend: str
     nodes: tuple[str, ...]
@@ -49,7 +50,7 @@ class BoardStatus(NamedTuple):
     """False for an expander that nobody has set up since it got power."""
 
 
-class Status(NamedTuple):
+class Status(Record):
     """What was read at one moment."""
 
     boards: tuple[BoardStatus, ...]

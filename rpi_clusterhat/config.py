@@ -7,11 +7,12 @@ also sets that one's backend options aside: they are not meant for it.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import SettingError
 from .locks import default_lock_dir
 from .rail import DEFAULT_SPACING
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ _SPACING_MAX = 3600.0
 _NODES_MAX = 4
 
 
-class BoardSettings(NamedTuple):
+class BoardSettings(Record):
     """What is said about one board; None where nothing is."""
 
     version: str | None
@@ -40,14 +41,14 @@ class BoardSettings(NamedTuple):
     options_where: str
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     boards: Sequence[BoardSettings]
     spacing: float
     """Seconds between two power-ups of one rail."""
     lock_dir: str
 
 
-class _Said(NamedTuple):
+class _Said(Record):
     """A value and where it was said."""
 
     value: Any
@@ -284,5 +285,5 @@ def _from_vendor(path: str) -> _Layer:
             layer[ours] = _Said(value, f"{path}: {key.strip()}")
     if "nodes" in layer and layer["nodes"].value.isdecimal() and len(layer["nodes"].value) < 6:
         # The vendor's own program takes more than four for four.
-        layer["nodes"] = layer["nodes"]._replace(value=min(int(layer["nodes"].value), _NODES_MAX))
+        layer["nodes"] = layer["nodes"].replaced(value=min(int(layer["nodes"].value), _NODES_MAX))
     return layer

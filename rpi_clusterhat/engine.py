@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .backend import SupportsSetUp
 from .errors import (
@@ -21,6 +21,7 @@ from .errors import (
 )
 from .events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
 from .power import Happening, State, after, has_power
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -58,7 +59,7 @@ _METHODS = {
 }
 
 
-class Again(NamedTuple):
+class Again(Record):
     """An answer: let so many seconds pass, then perform the same step again."""
 
     seconds: float

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from .record import Record
 
 if TYPE_CHECKING:
     from .power import State
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["BoardSetUp", "Event", "PowerLost", "StateChanged", "WaitingForRail"]
 
 
-class StateChanged(NamedTuple):
+class StateChanged(Record):
     """A node went from one state to another."""
 
     node: str
@@ -21,7 +23,7 @@ class StateChanged(NamedTuple):
     program, a power loss or a person did it. ``error``: an access failed."""
 
 
-class WaitingForRail(NamedTuple):
+class WaitingForRail(Record):
     """A node has to wait for its turn to be switched on."""
 
     node: str
@@ -29,13 +31,13 @@ class WaitingForRail(NamedTuple):
     """At least so long; longer where others are before it."""
 
 
-class PowerLost(NamedTuple):
+class PowerLost(Record):
     """The expander of a board (counted from 0) lost power since it was last seen, and its nodes with it."""
 
     board: int
 
 
-class BoardSetUp(NamedTuple):
+class BoardSetUp(Record):
     """The expander of a board (counted from 0), which nobody had set up since it got power, was set up."""
 
     board: int

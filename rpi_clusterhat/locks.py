@@ -337,7 +337,7 @@ class LocalTurnstile:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # As a kernel's lock ends with its file, a place ends with its ticket: one that a Ctrl-C made nobody's.
+        # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C may leave it to nobody.
         self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
         self.record = b""
 

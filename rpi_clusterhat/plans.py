@@ -7,7 +7,9 @@ answers goes by what it was given, so ``list(plan)`` is what it would do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from .record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -36,60 +38,60 @@ __all__ = [
 ]
 
 
-class Read(NamedTuple):
+class Read(Record):
     """Read the boards of these nodes. Answer: which of the nodes have power, by name."""
 
     nodes: tuple[str, ...]
 
 
-class SetUp(NamedTuple):
+class SetUp(Record):
     """Set up the expander of this board (counted from 0)."""
 
     board: int
 
 
-class Retry(NamedTuple):
+class Retry(Record):
     """Forget these nodes' failures: what is observed counts again."""
 
     nodes: tuple[str, ...]
 
 
-class Queue(NamedTuple):
+class Queue(Record):
     """These nodes will be switched on, each in its turn."""
 
     nodes: tuple[str, ...]
 
 
-class TakeTurn(NamedTuple):
+class TakeTurn(Record):
     """Wait until this node may be switched on. Answer: False where it need not be any more."""
 
     node: str
 
 
-class PowerUp(NamedTuple):
+class PowerUp(Record):
     """Switch this node on, in its turn. Answer: False where it is not wanted any more."""
 
     node: str
 
 
-class Switch(NamedTuple):
+class Switch(Record):
     """Set these to on or off (nodes only to off), with one write for each board."""
 
     levels: Mapping[str, bool]
 
 
-class Sleep(NamedTuple):
+class Sleep(Record):
     seconds: float
 
 
-class Fail(NamedTuple):
+class Fail(Record):
     """Mark this node as failed."""
 
     node: str
     reason: str
 
 
-class Settle(NamedTuple):
+class Settle(Record):
     """The operation ends here for these nodes: give up turns and places, and see what is really there.
     Never fails. Answer: which of the nodes have power, by name."""
 

@@ -10,9 +10,10 @@ that a program died in between, at an unknown moment but before now, and waits a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import LockTimeoutError
+from .record import Record
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -27,7 +28,7 @@ _POLL_MAX, _POLL_MIN = 0.05, 0.001
 _PATIENCE = 60.0
 
 
-class PowerUp(NamedTuple):
+class PowerUp(Record):
     """The last power-up of a rail: when, in the shared clock's seconds, and whether it was seen through."""
 
     at: float

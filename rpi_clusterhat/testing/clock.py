@@ -43,8 +43,8 @@ class FakeClock:
     async def asleep(self, seconds: float) -> None:
         import asyncio
 
-        await asyncio.sleep(0)
         if seconds <= 0:
+            await asyncio.sleep(0)
             return
         self.sleeps.append(seconds)
         due = (self._now + seconds, next(self._number))

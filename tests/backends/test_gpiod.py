@@ -681,4 +681,4 @@ def test_each_level_changes_when_it_is_written_and_never_else(
 def test_an_expanders_lines_are_never_sought_on_the_header(kernel: FakeKernel) -> None:
     kernel.add(FakeHardware("gpiochip0", "pinctrl-bcm2711"))
     with pytest.raises(SettingError, match="chip=1-0020"):
-        plugin.open(opening(offsets=(0, 1, 2, 3))._replace(expander=True))
+        plugin.open(opening(offsets=(0, 1, 2, 3)).replaced(expander=True))

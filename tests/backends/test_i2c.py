@@ -45,7 +45,7 @@ IDLE = 0b1001_0000
 def opening_of(lock_dir: object, clock: Clock | None = None, **changes: Any) -> Opening:
     options = {"bus": 1, "address": ADDRESS, **changes.pop("options", {})}
     opening = Opening(LINES, options, clock or FakeClock(), str(lock_dir), {})
-    return opening._replace(**changes)
+    return opening.replaced(**changes)
 
 
 def ready(**changes: int) -> FakeExpander:

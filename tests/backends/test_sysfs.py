@@ -578,6 +578,6 @@ def test_each_level_changes_when_it_is_written_and_never_else(
 
 
 def test_an_expanders_lines_are_never_sought_on_the_header(programs: Programs) -> None:
-    opening = programs.opening(offsets=(0, 1, 2, 3))._replace(expander=True)
+    opening = programs.opening(offsets=(0, 1, 2, 3)).replaced(expander=True)
     with pytest.raises(SettingError, match="chip=1-0020"):
         open_bank(opening, files=programs.kernel, debug=DEBUG)

@@ -210,7 +210,7 @@ def test_a_wrong_option(given: dict[str, object], text: str) -> None:
 
 def test_a_plugin_without_options_says_so() -> None:
     with pytest.raises(SettingError, match=r"^-o: the backend mine has no option 'bus': it has none$"):
-        parse_options("mine", PLUGIN._replace(options=()), {"bus": 1}, "-o")
+        parse_options("mine", PLUGIN.replaced(options=()), {"bus": 1}, "-o")
 
 
 @given(
