@@ -35,10 +35,18 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = SYSTEM) -> int:
     # Imports make many objects and no garbage: looking for some takes up to a fifth of a status.
     gc.set_threshold(100_000)
     try:
-        with Signals(clock) as signals:
-            code = _guarded(sys.argv[1:] if argv is None else list(argv), out, signals)
+        with Signals(clock, last=argv is None) as signals:
+            try:
+                return _finished(_guarded(sys.argv[1:] if argv is None else list(argv), out, signals), out)
+            except Signalled as again:  # while the first was being answered
+                return 128 + again.number
     finally:
         gc.set_threshold(*thresholds)
+        if argv is None:  # the process ends here: its last collection would look through all modules in vain
+            gc.freeze()
+
+
+def _finished(code: int, out: Output) -> int:
     out.end()
     if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
         out.error(f"cannot write the output: {out.lost.strerror}")
@@ -59,9 +67,6 @@ def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
     except Signalled as signalled:
         out.error(f"interrupted: {signalled.standing}")
         return 128 + signalled.number
-    except KeyboardInterrupt:  # where the signals are not ours: in a thread
-        out.error("interrupted")
-        return 130
     except SystemExit as ended:  # --help and --version
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:  # whatever it is, a user is told in one line what to do about it

@@ -30,11 +30,13 @@ class Signals:
     """A clock whose waiting ends with `Signalled` when SIGINT, SIGTERM or SIGHUP comes.
 
     One that comes at another time is raised by the next wait or `check`; a second one before that, at once.
-    Signals that whoever started the command set to be ignored stay so.
+    Signals that whoever started the command set to be ignored stay so. Where it is the ``last`` thing that
+    the process does, all are ignored when it is over, and cannot turn its exit code into another.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, last: bool = False) -> None:
         self._clock = clock
+        self._last = last
         self._waiting = False
         self._pending: int | None = None
         self._former: dict[int, Any] = {}
@@ -51,7 +53,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for number, former in self._former.items():
-            signal.signal(number, former)
+            signal.signal(number, signal.SIG_IGN if self._last else former)
 
     def _handle(self, number: int, _: object) -> None:
         if self._waiting or self._pending is not None:
