@@ -63,6 +63,28 @@ def test_handlers_are_given_back(command: Command) -> None:
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
+def test_after_the_last_thing_that_a_process_does_they_are_ignored(command: Command) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        with Signals(command.clock, last=True):
+            pass
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_signals_while_the_first_is_answered(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(_: object, text: str) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("rpi_clusterhat.cli.output.Output.error", impatient)
+    command.clock.during[1] = lambda: signal.raise_signal(signal.SIGINT)
+    assert command("--backend", "sim", "on") == (143, "p1 on\n", "")
+
+
 def test_a_signal_that_is_ignored_stays_ignored(command: Command) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:

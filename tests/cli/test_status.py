@@ -130,6 +130,23 @@ def test_init(command: Command, expander: FakeExpander) -> None:
     assert command(*HAT, "init") == (0, "set up already\n", "")
 
 
+def test_init_sees_its_work_through(
+    command: Command, expander: FakeExpander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfer = expander.transfer
+
+    def interrupted(messages: list[bytes | int]) -> list[bytes]:
+        if bytes([1, 0x90]) in messages:
+            signal.raise_signal(signal.SIGTERM)
+        return transfer(messages)
+
+    monkeypatch.setattr(expander, "transfer", interrupted)
+    result = command(*HAT, "init")
+    assert result.code == 143
+    assert result.err == "rpi-clusterhat: interrupted: p1, p2, p3, p4 are off\n"
+    assert (expander.levels, expander.direction) == (0x90, 0x00)
+
+
 def test_init_of_several_boards_says_which(command: Command, settings: Path) -> None:
     settings.write_text(
         'backend = "sim"\nboards = [{board = "2.3"}, {board = "2.3", options = {set_up = false}}]\n'

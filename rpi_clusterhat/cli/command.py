@@ -1,0 +1,99 @@
+"""One run of the command, from its arguments to its exit code.
+
+What a command needs is imported when it runs: a ``status`` pays for nothing else.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import ClusterHatError
+
+from .exits import FAILED, described, exit_code
+from .output import Output
+from .signals import Signalled, Signals
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from rpi_clusterhat.clock import Clock
+
+__all__ = ["run"]
+
+_DEBUG = "RPI_CLUSTERHAT_DEBUG"
+
+
+def run(argv: Sequence[str] | None, clock: Clock | None) -> int:
+    out = Output()
+    thresholds = gc.get_threshold()
+    # Imports make many objects and no garbage: looking for some takes up to a fifth of a status.
+    gc.set_threshold(100_000)
+    try:
+        with Signals(clock or SYSTEM, last=argv is None) as signals:
+            try:
+                return _finished(_guarded(sys.argv[1:] if argv is None else list(argv), out, signals), out)
+            except Signalled as again:  # while the first was being answered
+                return 128 + again.number
+    finally:
+        gc.set_threshold(*thresholds)
+        if argv is None:  # the process ends here: its last collection would look through all modules in vain
+            gc.freeze()
+
+
+def _finished(code: int, out: Output) -> int:
+    out.end()
+    if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+        out.error(f"cannot write the output: {out.lost.strerror}")
+        return code or FAILED
+    return code
+
+
+def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
+    args: argparse.Namespace | None = None
+    try:
+        from .parser import parse
+
+        args = parse(argv)
+        return _perform(args, out, signals)
+    except ClusterHatError as error:
+        out.error(described(error, args))
+        return exit_code(error)
+    except Signalled as signalled:
+        out.error(f"interrupted: {signalled.standing}")
+        return 128 + signalled.number
+    except SystemExit as ended:  # --help and --version
+        return ended.code if isinstance(ended.code, int) else 0
+    except Exception as error:  # whatever it is, a user is told in one line what to do about it
+        if os.environ.get(_DEBUG):
+            raise
+        out.error(
+            f"a mistake in this program: {type(error).__name__}: {error}: "
+            f"please run it again with {_DEBUG}=1 and report what it prints"
+        )
+        return FAILED
+
+
+def _perform(args: argparse.Namespace, out: Output, signals: Signals) -> int:
+    match args.command:
+        case "on" | "off" | "cycle":
+            from .nodes import run as perform
+        case "status":
+            from .status import run as perform
+        case "init":
+            from .init import run as perform
+        case "alert" | "led" | "hub" | "wp":
+            from .functions import run as perform
+        case "backends":
+            from .backends import run as perform
+        case "boards":
+            from .boards import run as perform
+        case "completion":
+            from .completion import run as perform
+        case _:
+            from .version import run as perform
+    return perform(args, out, signals)
