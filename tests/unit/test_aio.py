@@ -22,14 +22,16 @@ from rpi_clusterhat import (
     UnsupportedError,
     WaitingForRail,
     aio,
+    plans,
 )
 from rpi_clusterhat.testing import FakeExpander
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from rpi_clusterhat import Event
     from rpi_clusterhat.opening import Bank
+    from rpi_clusterhat.plans import Plan
     from tests.unit.conftest import Lab, MemoryBackend
 
 T = TypeVar("T")
@@ -233,6 +235,29 @@ def test_a_task_that_is_cancelled_at_any_await(lab: Lab, operation: str, times: 
     while run(partial(work, at, lab.memory(on=(4,)))):
         at += 1
     assert at > 2
+
+
+def test_an_error_between_two_steps_keeps_no_place_on_the_rail(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan:
+        yield plans.Queue(tuple(nodes))
+        yield plans.TakeTurn(nodes[0])
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(plans, "switch_on", careless)
+
+    async def work() -> None:
+        hat = async_v1(lab, lab.memory())
+        with pytest.raises(ZeroDivisionError) as held:
+            await hat.on("p1")
+        monkeypatch.undo()
+        assert states(hat) == ["off"] * 4
+        await async_v1(lab, lab.memory()).on("p1")
+        assert lab.clock.sleeps == []
+        assert held.value
+
+    run(work)
 
 
 def test_a_hub_reset_that_is_cancelled_leaves_the_hub_on(lab: Lab) -> None:

@@ -26,13 +26,16 @@ from rpi_clusterhat import (
     TransientBusError,
     UnsupportedError,
     WaitingForRail,
+    plans,
 )
+from rpi_clusterhat.engine import Again, Engine, Operation
 from rpi_clusterhat.testing import FakeExpander
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rpi_clusterhat import Event
+    from rpi_clusterhat.plans import Plan
     from tests.unit.conftest import Lab, MemoryBackend
 
 ALL = 0x0F
@@ -424,6 +427,20 @@ def test_a_power_loss_in_the_middle_of_switching_on_ends_it(lab: Lab, at: int) -
     assert expander.levels & 1
 
 
+@pytest.mark.parametrize("at", [3, 4])
+def test_what_went_off_with_the_expander_was_not_the_requests_doing(lab: Lab, at: int) -> None:
+    expander = lab.expander(nodes=0b0001)
+    hat = lab.hat(expander)
+    hat.status()
+    events = seen(hat)
+    expander.reset_counts()
+    expander.before(expander.lose_power, at=at)
+    with pytest.raises(PowerLostError):
+        hat.off("p1")
+    assert events == [PowerLost(0), StateChanged("p1", State.ON, State.OFF, "outside")]
+    assert hat["p1"].desired is False
+
+
 # What happens outside --------------------------------------------------------------------------------------
 
 
@@ -630,6 +647,18 @@ def test_a_bus_error_at_every_transaction_leaves_truthful_states(
     pytest.fail("this never ends")
 
 
+def test_an_error_of_the_system_that_a_backend_lets_out_is_told_as_the_backends(lab: Lab) -> None:
+    bank = lab.memory()
+    hat = lab.v1(bank)
+
+    def broken(_: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    bank.before = broken
+    with pytest.raises(BackendError, match=r"MemoryBackend: .*Input/output error"):
+        hat.status()
+
+
 # Interruptions ---------------------------------------------------------------------------------------------
 
 
@@ -722,23 +751,25 @@ def test_ctrl_c_while_waiting(lab: Lab, sleep: int) -> None:
     assert lab.clock.now() - start <= 2.0 + 1e-6
 
 
-def test_ctrl_c_between_two_steps_keeps_no_place_on_the_rail(lab: Lab) -> None:
+def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan:
+    """As if Ctrl-C came between two steps, where no plan can see it."""
+    yield plans.Queue(tuple(nodes))
+    yield plans.TakeTurn(nodes[0])
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_between_two_steps_keeps_no_place_on_the_rail(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hat = lab.v1(lab.memory())
-    caught: list[BaseException] = []
-
-    def interrupt_at_waiting(event: Event) -> None:
-        if isinstance(event, StateChanged) and event.new is State.ON:
-            raise KeyboardInterrupt
-
-    hat.subscribe(interrupt_at_waiting)
-    try:
-        hat.on("p1", "p2")
-    except KeyboardInterrupt as error:
-        caught.append(error)  # held, as an interactive interpreter holds the last traceback
-    assert caught
-    lab.clock.advance(2.0)
+    monkeypatch.setattr(plans, "switch_on", careless)
+    with pytest.raises(KeyboardInterrupt) as held:  # as an interactive interpreter holds the last one
+        hat.on("p1")
+    monkeypatch.undo()
+    assert states(hat) == ["off"] * 4
     lab.v1(lab.memory()).on("p1")
     assert lab.clock.sleeps == []
+    assert held.value
 
 
 # Several callers -------------------------------------------------------------------------------------------
@@ -791,6 +822,27 @@ def test_a_node_that_is_wanted_again_is_switched_on_in_turn(lab: Lab) -> None:
     on = [(when, lines) for when, lines in found if lines]
     assert [lines for _, lines in on] == [[6], [13], [19]]
     assert [when for when, _ in on] == pytest.approx([0.0, 2.0, 4.0])
+
+
+def test_a_node_that_is_wanted_again_between_two_steps_is_left_to_who_wants_it(lab: Lab) -> None:
+    bank = lab.memory()
+    lab.v1(lab.memory()).on("p4")
+    engine = Engine(lab.banks(bank, version="1.3"), lab.clock)
+
+    def work(operation: Operation, plan: Plan) -> None:
+        for step in plan:
+            engine.perform(operation, step)
+
+    first = Operation()
+    plan = engine.plan_on(["p1"])
+    assert engine.perform(first, next(plan)) is None
+    waits = engine.perform(first, next(plan))
+    assert isinstance(waits, Again)
+    work(Operation(), engine.plan_off(["p1"]))
+    assert engine.perform(first, plans.TakeTurn("p1")) is True, "no longer wanted: nothing to wait for"
+    engine.plan_on(["p1"])
+    assert engine.perform(first, plans.PowerUp("p1")) is False
+    assert bank.written == [{6: False}], "it was not its turn"
 
 
 def test_two_callers_want_one_node_and_it_is_switched_on_once(lab: Lab) -> None:
