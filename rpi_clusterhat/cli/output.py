@@ -43,8 +43,8 @@ class Output:
 
     def passing(self, text: str) -> None:
         """A line that gives way to whatever is printed next; for terminals only."""
-        self._write(self._clear() + text[: terminal_width() - 1])
-        self._passing = True
+        self._passing = True  # first: a signal may end the wait during which this is written
+        self._write(_CLEAR_LINE + text[: terminal_width() - 1])
 
     def over(self, text: str, above: int) -> None:
         """Lines in place of so many above; for terminals only."""
