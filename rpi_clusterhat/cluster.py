@@ -8,7 +8,6 @@ from .clock import SYSTEM
 from .config import load_settings
 from .engine import Again, Engine, Operation
 from .errors import NodeNameError
-from .names import parse_nodes
 from .opening import open_banks
 from .record import Record
 
@@ -159,6 +158,8 @@ class ClusterBase:
 
         Raises `NodeNameError`.
         """
+        from .names import parse_nodes
+
         return parse_nodes(nodes, self._engine.names)
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:

@@ -10,8 +10,6 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import SettingError
-from .locks import default_lock_dir
-from .rail import DEFAULT_SPACING
 from .record import Record
 
 if TYPE_CHECKING:
@@ -25,7 +23,19 @@ _FILES = ("~/.config/rpi-clusterhat.toml", "/etc/rpi-clusterhat.toml")
 _BOARD_KEYS = ("board", "backend", "nodes", "rail", "options")
 _KEYS = (*_BOARD_KEYS, "spacing", "lock_dir", "boards")
 _SPACING_MAX = 3600.0
+
+DEFAULT_SPACING = 2.0
+"""Seconds between two power-ups, as in the programs that this library succeeds."""
 _NODES_MAX = 4
+
+
+def default_lock_dir() -> str:
+    """``/run/lock``, or the temporary folder where there is none."""
+    if os.path.isdir("/run/lock"):
+        return "/run/lock"
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 class BoardSettings(Record):

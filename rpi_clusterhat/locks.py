@@ -24,26 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 __all__ = [
+    "LOCKS_ARE_SHARED",
     "FileLock",
     "FileTurnstile",
     "LocalTurnstile",
     "Ticket",
     "Turnstile",
-    "default_lock_dir",
     "lock_path",
 ]
 
+LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
+"""Whether this system has what a `FileTurnstile` needs: Linux has."""
+
 _RETRY = 0.001
 _BUSY = (errno.EAGAIN, errno.EACCES)
-
-
-def default_lock_dir() -> str:
-    """``/run/lock``, or the temporary folder where there is none."""
-    if os.path.isdir("/run/lock"):
-        return "/run/lock"
-    import tempfile
-
-    return tempfile.gettempdir()
 
 
 def lock_path(folder: str, name: str) -> str:
@@ -337,7 +331,7 @@ class LocalTurnstile:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C may leave it to nobody.
+        # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C leaves it to nobody.
         self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
         self.record = b""
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .backend import Opening, Plugin, load, parse_options
 from .boards import DEVICE_TREE, Board, board, detect, node_names
-from .errors import BackendUnavailableError, BoardNotFoundError
-from .locks import FileTurnstile, LocalTurnstile, lock_path
-from .rail import Rail
+from .errors import BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .backend import Backend
     from .clock import Clock
     from .config import BoardSettings, Settings
+    from .rail import Rail
 
 __all__ = ["Bank", "open_banks"]
 
@@ -25,37 +24,72 @@ __all__ = ["Bank", "open_banks"]
 class Bank:
     """A board, open: its backend, its rail and the names of its nodes."""
 
-    __slots__ = ("backend", "backend_name", "board", "names", "rail", "was_set_up")
+    __slots__ = ("_rail", "backend", "backend_name", "board", "names", "was_set_up")
 
     def __init__(
         self,
         board: Board,
         backend: Backend,
-        rail: Rail,
+        rail: Rail | Callable[[], Rail],
         names: Sequence[str],
         backend_name: str = "",
     ) -> None:
         self.board = board
         self.backend = backend
         self.backend_name = backend_name or type(backend).__name__
-        self.rail = rail
+        self._rail = rail
         self.names = list(names)
         self.was_set_up: bool | None = None
+
+    @property
+    def rail(self) -> Rail:
+        """Made with its first use: who only looks at nodes needs none."""
+        if callable(self._rail):
+            self._rail = self._rail()
+        return self._rail
 
     def __repr__(self) -> str:
         return f"<Bank {self.board.version} {self.backend_name} {self.names[0]}…{self.names[-1]}>"
 
 
+class _Rails:
+    """The rails of one cluster, each made when it is first needed."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rails: dict[str, Rail] = {}
+
+    def get(self, name: str, backend: Backend) -> Rail:
+        # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
+        private: str | None = getattr(backend, "private_rail", "")
+        key = f"{name}.{private}" if private else name if private == "" else f"private {name}"
+        if key not in self._rails:
+            self._rails[key] = self._make(key, shared=private is not None)
+        return self._rails[key]
+
+    def _make(self, key: str, *, shared: bool) -> Rail:
+        from .locks import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile, lock_path
+        from .rail import Rail
+
+        turnstile = (
+            FileTurnstile(lock_path(self._settings.lock_dir, f"rail-{key}"), clock=self._clock)
+            if shared and LOCKS_ARE_SHARED
+            else LocalTurnstile()
+        )
+        return Rail(turnstile, self._clock, self._settings.spacing)
+
+
 def open_banks(settings: Settings, clock: Clock, *, device_tree: str = DEVICE_TREE) -> list[Bank]:
     """Opens every board of the settings, or none: what was open is closed again when a later one fails."""
     shared: dict[str, Any] = {}
-    rails: dict[str, Rail] = {}
+    rails = _Rails(settings, clock)
     with ExitStack() as undo:
-        opened: list[tuple[Board, Backend, str, Rail]] = []
+        opened: list[tuple[Board, Backend, str, Callable[[], Rail]]] = []
         for said in settings.boards:
             one, backend, name = _open_board(said, settings, clock, shared, device_tree)
             undo.callback(backend.close)
-            opened.append((one, backend, name, _rail(rails, said.rail, backend, settings, clock)))
+            opened.append((one, backend, name, partial(rails.get, said.rail, backend)))
         names = node_names([one for one, *_ in opened])
         banks = [
             Bank(one, backend, rail, names[i], name) for i, (one, backend, name, rail) in enumerate(opened)
@@ -112,26 +146,3 @@ def _first_usable(one: Board, open_with: Any) -> tuple[Backend, str]:
     raise type(first_error)(
         f"no backend can be used for a HAT {one.version} here: {'; '.join(reasons)}"
     ) from first_error
-
-
-def _rail(rails: dict[str, Rail], name: str, backend: Backend, settings: Settings, clock: Clock) -> Rail:
-    # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
-    private = getattr(backend, "private_rail", "")
-    if private is None or not hasattr(fcntl, "F_OFD_SETLK"):
-        key = f"private {name}"
-        if key not in rails:
-            rails[key] = Rail(LocalTurnstile(), clock, settings.spacing)
-        return rails[key]
-    key = f"{name}.{private}" if private else name
-    if key not in rails:
-        turnstile = FileTurnstile(lock_path(settings.lock_dir, f"rail-{key}"), clock=clock)
-        rails[key] = Rail(turnstile, clock, settings.spacing)
-    return rails[key]
-
-
-def detected(device_tree: str = DEVICE_TREE) -> str | None:
-    """The version of the HAT that is fitted, or None where none is found."""
-    try:
-        return detect(device_tree)
-    except BoardNotFoundError:
-        return None

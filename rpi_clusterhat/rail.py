@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .locks import Ticket, Turnstile
 
-__all__ = ["DEFAULT_SPACING", "PowerUp", "Rail", "Turn", "earliest"]
-
-DEFAULT_SPACING = 2.0
-"""Seconds between two power-ups, as in the programs that this library succeeds."""
+__all__ = ["PowerUp", "Rail", "Turn", "earliest"]
 
 _POLL_MAX, _POLL_MIN = 0.05, 0.001
 _PATIENCE = 60.0
@@ -66,7 +63,7 @@ def earliest(last: PowerUp | None, now: float, spacing: float) -> float:
 class Rail:
     """One shared supply. May be used from any thread; a `Turn` belongs to one thread or task at a time."""
 
-    def __init__(self, turnstile: Turnstile, clock: Clock, spacing: float = DEFAULT_SPACING) -> None:
+    def __init__(self, turnstile: Turnstile, clock: Clock, spacing: float) -> None:
         self.spacing = spacing
         self._turnstile = turnstile
         self._clock = clock

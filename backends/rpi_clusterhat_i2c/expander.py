@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ClosedError, DeviceNotFoundError, PowerLostError, StuckLineError
-from rpi_clusterhat.locks import FileLock, lock_path
 
 from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, Registers, bus_number
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rpi_clusterhat.backend import Opening
+    from rpi_clusterhat.locks import FileLock
 
     from .registers import Bus
 
@@ -42,7 +42,8 @@ class I2CBackend:
                 )
         known = bus_number(number)
         name = f"i2c-{number if known is None else known}-{address:02x}"
-        self._lock = FileLock(lock_path(opening.lock_dir, name), clock=opening.clock)
+        self._lock_dir, self._lock_name = opening.lock_dir, name
+        self._clock = opening.clock
         self._direction: int | None = None
         self._expected: int | None = None
         self._closed = False
@@ -80,7 +81,7 @@ class I2CBackend:
         mask, wanted = self._bits(levels)
         if not mask:
             return
-        with self._lock.hold():
+        with self._lock().hold():
             output = self._registers.get(OUTPUT)
             # Reset leaves all ones in the output register too. Where that is news, the pins alone might agree
             # with what is written by accident, with the POS jumper's help.
@@ -103,7 +104,7 @@ class I2CBackend:
         """
         self._check_open()
         mask, wanted = self._bits(levels)
-        with self._lock.hold():
+        with self._lock().hold():
             self._direction = self._registers.get(DIRECTION)
             if self.is_set_up:
                 return
@@ -118,6 +119,11 @@ class I2CBackend:
         if not self._closed:
             self._closed = True
             self._registers.close()
+
+    def _lock(self) -> FileLock:
+        from rpi_clusterhat.locks import FileLock, lock_path  # only who writes needs it
+
+        return FileLock(lock_path(self._lock_dir, self._lock_name), clock=self._clock)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from rpi_clusterhat import config
 from rpi_clusterhat.boards import board
-from rpi_clusterhat.config import Settings, load_settings, parse_pairs
+from rpi_clusterhat.config import Settings, default_lock_dir, load_settings, parse_pairs
 from rpi_clusterhat.errors import SettingError
-from rpi_clusterhat.locks import default_lock_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

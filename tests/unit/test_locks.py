@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat import locks
+from rpi_clusterhat.config import default_lock_dir
 from rpi_clusterhat.errors import LockError, LockTimeoutError
 from rpi_clusterhat.locks import RECORD_SIZE, FileLock, FileTurnstile, LocalTurnstile, lock_path
 from rpi_clusterhat.testing import FakeClock
@@ -373,10 +373,10 @@ def test_another_process_that_is_faster_makes_a_file_that_is_as_good(
 def test_where_the_locks_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     there = ["/run/lock"]
     monkeypatch.setattr(os.path, "isdir", there.__contains__)
-    assert locks.default_lock_dir() == "/run/lock"
+    assert default_lock_dir() == "/run/lock"
     there.clear()
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    assert locks.default_lock_dir() == str(tmp_path)
+    assert default_lock_dir() == str(tmp_path)
 
 
 # Children --------------------------------------------------------------------------------------------------

@@ -247,7 +247,7 @@ def test_who_is_behind_programs_that_switch_on_waits_for_all_of_them(
 
 def test_a_program_that_dies_while_switching_on_is_waited_for_whole(tmp_path: Path, clock: FakeClock) -> None:
     def rail() -> Rail:
-        return Rail(FileTurnstile(str(tmp_path / "rail"), clock=clock), clock)
+        return Rail(FileTurnstile(str(tmp_path / "rail"), clock=clock), clock, 2.0)
 
     turn: Any = rail().join()
     assert turn.remaining() == 0.0
