@@ -12,6 +12,7 @@ from rpi_clusterhat.errors import (
     DeviceNotFoundError,
     LineBusyError,
     SettingError,
+    StuckLineError,
     TransientBusError,
 )
 
@@ -56,6 +57,12 @@ def open_bank(opening: Opening, *, dev: str = "/dev", sysfs: str = "/sys") -> Gp
                 f"{info.name} ({info.label}) has no line {line.offset} for {line.name}: its last one is "
                 f"{info.num_lines - 1}; name another chip with chip="
             )
+    for line in opening.lines:
+        try:
+            opening.claim(f"line {line.offset} of {info.name} ({info.label})")
+        except SettingError:
+            chip.close()
+            raise
     persist: str = opening.options["persist"]
     holds = keeps_outputs(info.name, sysfs) if persist == "auto" else persist == "yes"
     return GpiodBank(chip, opening, holds_levels=holds)
@@ -183,6 +190,13 @@ class GpiodBank:
         request.reconfigure_lines(
             {o: LineSettings(direction=Direction.OUTPUT, output_value=value) for o, value in values.items()}
         )
+        found = _levels(request)
+        if wrong := [offset for offset, level in wanted.items() if found[offset] is not level]:
+            names = ", ".join(f"{o} ({self._roles[o]}) {'high' if found[o] else 'low'}" for o in wrong)
+            raise StuckLineError(
+                f"{self._title}: lines that read back as the opposite of what was written: {names}: look for "
+                "a short, or for an expander that lost power, which its driver notices only when bound anew"
+            )
 
     def _keep(self, request: LineRequest) -> None:
         self._kept.update(dict.fromkeys(request.offsets, request))

@@ -25,6 +25,7 @@ from rpi_clusterhat.errors import (
     LineBusyError,
     MissingDependencyError,
     SettingError,
+    StuckLineError,
     TransientBusError,
 )
 from rpi_clusterhat.testing import BackendConformance, FakeClock
@@ -46,10 +47,13 @@ class FakeLine:
         self.said_output = False  # what line info says: brought up to date by a request only
         self.latch = False
         self.pull = False
+        self.stuck: bool | None = None
         self.consumer: str | None = None
 
     @property
     def level(self) -> bool:
+        if self.stuck is not None:
+            return self.stuck
         return self.latch if self.output else self.pull
 
 
@@ -578,7 +582,7 @@ def test_outputs_change_in_one_call_and_inputs_become_outputs_with_their_level(
     keeper.lines[13].pull = True
     bank = kernel.open()
     bank.write({6: False, 13: True, 19: True, 26: False})
-    assert keeper.calls == ["request", "reconfigure"]
+    assert keeper.calls == ["request", "reconfigure", "get"]
     assert keeper.changes == [(19, True)], "a level changed on the way"
     keeper.calls.clear()
     bank.write(dict.fromkeys(OFFSETS, False))
@@ -682,3 +686,26 @@ def test_an_expanders_lines_are_never_sought_on_the_header(kernel: FakeKernel) -
     kernel.add(FakeHardware("gpiochip0", "pinctrl-bcm2711"))
     with pytest.raises(SettingError, match="chip=1-0020"):
         plugin.open(opening(offsets=(0, 1, 2, 3)).replaced(expander=True))
+
+
+@pytest.mark.parametrize("persists", [True, False])
+def test_a_line_that_does_not_follow_is_told(kernel: FakeKernel, *, persists: bool) -> None:
+    hardware = FakeHardware("gpiochip0", "pinctrl-bcm2711", persists=persists)
+    kernel.add(hardware)
+    bank = kernel.open(persist="yes" if persists else "no")
+    hardware.lines[13].stuck = False
+    with pytest.raises(StuckLineError, match=r"13 \(p2\) low"):
+        bank.write({6: True, 13: True})
+    assert bank.read()[6]
+    hardware.lines[13].stuck = None
+    bank.write({13: True})
+    assert hardware.levels()[13]
+    bank.close()
+
+
+def test_two_boards_never_share_a_line(kernel: FakeKernel) -> None:
+    kernel.add(FakeHardware("gpiochip0", "pinctrl-bcm2711"))
+    first = opening()
+    open_bank(first, dev=str(kernel.dev), sysfs=str(kernel.sys)).close()
+    with pytest.raises(SettingError, match="two boards of this cluster use line 6"):
+        open_bank(opening().replaced(shared=first.shared), dev=str(kernel.dev), sysfs=str(kernel.sys))
