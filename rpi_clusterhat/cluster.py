@@ -176,6 +176,10 @@ class ClusterBase:
         return name
 
     def _status(self) -> Status:
+        with self._engine.lock:
+            return self._read_status()
+
+    def _read_status(self) -> Status:
         engine = self._engine
         boards: list[BoardStatus] = []
         for i, bank in enumerate(engine.banks):

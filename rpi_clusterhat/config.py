@@ -130,7 +130,7 @@ def _board(said: _Layer, where: str = "board") -> BoardSettings:
 
 def _shared(layers: Sequence[_Layer]) -> _Layer:
     merged = _merge(layers)
-    return {k: merged[k] for k in ("backend", "rail", "options") if k in merged}
+    return {k: merged[k] for k in ("backend", "nodes", "rail", "options") if k in merged}
 
 
 def _merge(layers: Sequence[_Layer]) -> _Layer:
@@ -236,7 +236,7 @@ def _from_env(env: Mapping[str, str]) -> _Layer:
     layer: _Layer = {}
     for key in _KEYS:
         name = ENV_PREFIX + key.upper()
-        if name not in env or key == "boards":
+        if not env.get(name) or key == "boards":
             continue
         value: object = env[name]
         if key == "options":

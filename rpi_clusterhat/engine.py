@@ -111,7 +111,8 @@ class Engine:
             self._by_bank.append(records)
             self.records.update((record.name, record) for record in records)
         self.names = list(self.records)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while a step is performed and while boards are read; never while time passes."""
         self._closed = False
         self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []
@@ -121,14 +122,14 @@ class Engine:
     def plan_on(self, nodes: Sequence[str]) -> Plan:
         from . import plans
 
-        with self._lock:
+        with self.lock:
             powered = self._begin(nodes, desired=True)
             return plans.switch_on(nodes, powered, failed=self._failed(nodes), unset=self._unset(nodes))
 
     def plan_off(self, nodes: Sequence[str]) -> Plan:
         from . import plans
 
-        with self._lock:
+        with self.lock:
             powered = self._begin(nodes, desired=False)
             queued = [n for n in nodes if self.records[n].state is State.QUEUED]
             return plans.switch_off(
@@ -138,7 +139,7 @@ class Engine:
     def plan_cycle(self, nodes: Sequence[str], pause: float) -> Plan:
         from . import plans
 
-        with self._lock:
+        with self.lock:
             powered = self._begin(nodes, desired=True)
             return plans.cycle(nodes, powered, pause, failed=self._failed(nodes), unset=self._unset(nodes))
 
@@ -146,7 +147,7 @@ class Engine:
         """Notes in ``found`` which boards have to be set up."""
         from . import plans
 
-        with self._lock:
+        with self.lock:
             self.refresh()
             found += self._unset(self.names)
             return plans.set_up(found)
@@ -166,7 +167,7 @@ class Engine:
     def _targets(self, name: str) -> tuple[list[str], list[int]]:
         """The function on each board that has it, and which of these boards have to be set up first."""
         indexes = self._having(name)
-        with self._lock:
+        with self.lock:
             for index in indexes:
                 self.levels(index)
             unset = [i for i in indexes if self.banks[i].was_set_up is False]
@@ -203,7 +204,7 @@ class Engine:
     def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
         """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
         nodes have power, by name."""
-        with self._lock:
+        with self.lock:
             for i in range(len(self.banks)) if nodes is None else self._banks_of(nodes):
                 self.levels(i)
             return {n: bool(self.records[n].powered) for n in (self.names if nodes is None else nodes)}
@@ -211,7 +212,7 @@ class Engine:
     def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
         """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
         ``requested`` is this cluster's doing."""
-        with self._lock:
+        with self.lock:
             self._check_open()
             bank = self.banks[index]
             try:
@@ -246,6 +247,8 @@ class Engine:
     def _happen(self, record: NodeRecord, happening: Happening, cause: str) -> None:
         old = record.state
         new = after(old, happening)
+        if new is State.OFF and happening is Happening.SEEN_OFF and record.waiting:
+            new = after(new, Happening.QUEUE)  # it was forgotten for a moment, and waits all the same
         if happening is Happening.SEEN_ON or happening is Happening.POWER:
             record.powered = True
         elif happening is Happening.SEEN_OFF or happening is Happening.CUT:
@@ -271,7 +274,7 @@ class Engine:
         return self.refresh(step.nodes)
 
     def _set_up(self, _: Operation, step: plans.SetUp) -> None:
-        with self._lock:
+        with self.lock:
             pins = self.levels(step.board)
             bank = self.banks[step.board]
             if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
@@ -280,7 +283,7 @@ class Engine:
                 self.levels(step.board, bank.names)
 
     def _retry(self, _: Operation, step: plans.Retry) -> None:
-        with self._lock:
+        with self.lock:
             for name in step.nodes:
                 record = self.records[name]
                 powered = record.powered
@@ -289,7 +292,7 @@ class Engine:
                     self._happen(record, Happening.SEEN_ON if powered else Happening.SEEN_OFF, "request")
 
     def _queue(self, operation: Operation, step: plans.Queue) -> None:
-        with self._lock:
+        with self.lock:
             for name in step.nodes:
                 record = self.records[name]
                 operation.queued.add(name)
@@ -316,7 +319,7 @@ class Engine:
         if operation.turn is None:
             operation.turn = bank.rail.join()
         seconds = operation.turn.remaining()
-        with self._lock:
+        with self.lock:
             if not record.desired:
                 return True  # `_power_up` finds so too
             # While it waited, another program or another caller may have switched the node on.
@@ -335,7 +338,7 @@ class Engine:
         bank = self.banks[record.bank]
         turn = operation.turn
         assert turn is not None
-        with self._lock:
+        with self.lock:
             try:
                 self._check_open()
                 # Wanted again by now, perhaps, by another caller: who is not first leaves it to that one.
@@ -358,7 +361,7 @@ class Engine:
                 self._leave_rail(operation)
 
     def _switch(self, _: Operation, step: plans.Switch) -> None:
-        with self._lock:
+        with self.lock:
             self._check_open()
             by_bank: dict[int, dict[int, bool]] = {}
             nodes: dict[int, list[NodeRecord]] = {}
@@ -385,7 +388,7 @@ class Engine:
                 raise min(errors, key=lambda error: isinstance(error, StuckLineError))
 
     def _fail(self, operation: Operation, step: plans.Fail) -> None:
-        with self._lock:
+        with self.lock:
             record = self.records[step.node]
             self._leave_queue(operation, record)
             self._leave_rail(operation)
@@ -395,13 +398,13 @@ class Engine:
     def finish(self, operation: Operation) -> None:
         """Gives up its turn and its nodes' places, where an interruption in between two steps left any."""
         if operation.turn is not None or operation.queued:
-            with self._lock:
+            with self.lock:
                 self._leave_rail(operation)
                 for name in [*operation.queued]:
                     self._leave_queue(operation, self.records[name])
 
     def _settle(self, operation: Operation, step: plans.Settle) -> dict[str, bool | None]:
-        with self._lock:
+        with self.lock:
             self.finish(operation)
             for index in self._banks_of(step.nodes):
                 try:
@@ -449,13 +452,13 @@ class Engine:
             raise ClosedError("this cluster is closed: open a new one")
 
     def close(self) -> None:
-        with self._lock:
+        with self.lock:
             self._closed = True
             errors: list[Exception] = []
             for bank in self.banks:
                 try:
                     bank.backend.close()
-                except ClusterHatError as error:
+                except Exception as error:  # noqa: BLE001 - a stranger's may raise anything, and the others are open
                     errors.append(error)
             if errors:
                 raise errors[0]

@@ -249,9 +249,9 @@ def _write(file: _File, content: bytes, at: int) -> None:
 class FileTurnstile:
     """A turnstile that processes share.
 
-    Each ticket is a byte of the file that its holder has locked. To be first is to hold a shared lock on
-    all lower bytes: the kernel grants it when everyone before has left or has died. So the order is strict,
-    and no dead process is waited for. Needs Linux (open file description locks, since 3.15).
+    Each ticket is a byte of the file that its holder has locked. To be first is that a shared lock on all
+    lower bytes can be had: the kernel grants it when everyone before has left or has died. So the
+    order is strict, and no dead process is waited for. Needs Linux (open file description locks, since 3.15).
     """
 
     def __init__(self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM) -> None:
@@ -304,8 +304,11 @@ class _FileTicket:
         if self._first:
             return True
         fd = self._file.fd
-        if self._number and not _lock_range(fd, fcntl.F_RDLCK, _TICKETS, self._number):
-            return False
+        if self._number:
+            if not _lock_range(fd, fcntl.F_RDLCK, _TICKETS, self._number):
+                return False
+            # Asked, and let go again: a number that was damaged meanwhile must find its byte free.
+            _lock_range(fd, fcntl.F_UNLCK, _TICKETS, self._number)
         # The turn has a lock of its own, so that a damaged number can spoil the order, never the exclusion.
         if not _lock_range(fd, fcntl.F_WRLCK, _TURN, 1):
             return False

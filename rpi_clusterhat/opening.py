@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from .boards import DEVICE_TREE, Board, board, detect, node_names
 from .errors import BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .backend import Backend
     from .clock import Clock
@@ -44,9 +45,10 @@ class Bank:
     @property
     def rail(self) -> Rail:
         """Made with its first use: who only looks at nodes needs none."""
-        if callable(self._rail):
-            self._rail = self._rail()
-        return self._rail
+        rail = self._rail
+        if callable(rail):
+            rail = self._rail = rail()
+        return rail
 
     def __repr__(self) -> str:
         return f"<Bank {self.board.version} {self.backend_name} {self.names[0]}…{self.names[-1]}>"
@@ -59,14 +61,16 @@ class _Rails:
         self._settings = settings
         self._clock = clock
         self._rails: dict[str, Rail] = {}
+        self._lock = threading.Lock()
 
     def get(self, name: str, backend: Backend) -> Rail:
         # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
         private: str | None = getattr(backend, "private_rail", "")
         key = f"{name}.{private}" if private else name if private == "" else f"private {name}"
-        if key not in self._rails:
-            self._rails[key] = self._make(key, shared=private is not None)
-        return self._rails[key]
+        with self._lock:
+            if key not in self._rails:
+                self._rails[key] = self._make(key, shared=private is not None)
+            return self._rails[key]
 
     def _make(self, key: str, *, shared: bool) -> Rail:
         from .locks import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile, lock_path
@@ -113,19 +117,27 @@ def _open_board(
 
     if said.backend and plugin:
         return one, open_with(said.backend, plugin), said.backend
-    return one, *_first_usable(one, open_with)
+    return one, *_first_usable(one, said.options, open_with)
 
 
-def _first_usable(one: Board, open_with: Any) -> tuple[Backend, str]:
-    """The first backend that can be used here and keeps its levels, else the first that can be used."""
+def _first_usable(
+    one: Board, options: Mapping[str, object], open_with: Callable[[str, Plugin], Backend]
+) -> tuple[Backend, str]:
+    """The first backend that can be used here and keeps its levels, else the first that can be used. An
+    option that was given rules out those that have no such option."""
     reasons: list[str] = []
     opened: list[tuple[Backend, str]] = []
     best: tuple[Backend, str] | None = None
     first_error: BackendUnavailableError | None = None
+    misfit: tuple[str, Plugin] | None = None
     try:
         for name in one.backends:
+            plugin = load(name)
+            if not options.keys() <= {option.name for option in plugin.options}:
+                misfit = misfit or (name, plugin)
+                continue
             try:
-                opened.append((open_with(name, load(name)), name))
+                opened.append((open_with(name, plugin), name))
             except BackendUnavailableError as error:
                 first_error = first_error or error
                 reasons.append(f"{name}: {error}")
@@ -140,7 +152,9 @@ def _first_usable(one: Board, open_with: Any) -> tuple[Backend, str]:
         for other in opened:
             if other is not best:
                 other[0].close()
-    assert first_error is not None
+    if first_error is None:
+        assert misfit is not None
+        return open_with(*misfit), misfit[0]  # which says that it has no such option
     if len(reasons) == 1:
         raise first_error
     raise type(first_error)(

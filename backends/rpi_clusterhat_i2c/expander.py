@@ -40,6 +40,7 @@ class I2CBackend:
                 raise DeviceNotFoundError(
                     f"{self._registers} has the lines 0 to 7, not {offset} ({name}): choose another backend"
                 )
+        opening.claim(str(self._registers))
         known = bus_number(number)
         name = f"i2c-{number if known is None else known}-{address:02x}"
         self._lock_dir, self._lock_name = opening.lock_dir, name

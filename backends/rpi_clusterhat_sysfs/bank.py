@@ -66,6 +66,8 @@ def open_bank(
                 f"{chip} has no line {line.offset} for {line.name}: its last one is {chip.num_lines - 1}; "
                 "name another chip with chip="
             )
+    for line in opening.lines:
+        opening.claim(f"line {line.offset} of {chip}")
     bank = SysfsBank(chip, opening, files, debug)
     if bank.needs_export():
         require_export(files, root)

@@ -758,3 +758,12 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
 
 TestExpanderInTheWorld = ExpanderInTheWorld.TestCase
 TestExpanderInTheWorld.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_two_boards_of_a_cluster_are_never_one_expander(tmp_path: Path) -> None:
+    first = opening_of(tmp_path)
+    I2CBackend(FakeSMBus({ADDRESS: ready()}), first)
+    with pytest.raises(errors.SettingError, match="two boards of this cluster use the expander at 0x20"):
+        I2CBackend(
+            FakeSMBus({ADDRESS: ready()}), first.replaced(options={"bus": "/dev/i2c-1", "address": ADDRESS})
+        )

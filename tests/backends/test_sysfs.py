@@ -581,3 +581,11 @@ def test_an_expanders_lines_are_never_sought_on_the_header(programs: Programs) -
     opening = programs.opening(offsets=(0, 1, 2, 3)).replaced(expander=True)
     with pytest.raises(SettingError, match="chip=1-0020"):
         open_bank(opening, files=programs.kernel, debug=DEBUG)
+
+
+def test_two_boards_never_share_a_line(programs: Programs) -> None:
+    first = programs.opening()
+    open_bank(first, files=programs.kernel, debug=DEBUG)
+    second = programs.opening().replaced(shared=first.shared)
+    with pytest.raises(SettingError, match="two boards of this cluster use line"):
+        open_bank(second, files=programs.kernel, debug=DEBUG)

@@ -960,3 +960,23 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="has no attribute 'Clutser'"):
         _ = rpi_clusterhat.Clutser
+
+
+def test_a_node_that_waits_still_waits_after_a_failed_look(lab: Lab) -> None:
+    expander = FakeExpander()
+    hat = lab.hat(expander)
+    hat.on("p1")
+    engine = Engine(hat.banks, lab.clock)
+    operation = Operation()
+    plan = engine.plan_on(["p2"])
+    assert engine.perform(operation, next(plan)) is None
+    assert isinstance(engine.perform(operation, plan.send(None)), Again)
+    expander.fail(errno.EREMOTEIO, times=None)
+    with pytest.raises(TransientBusError):
+        engine.refresh()
+    assert str(engine.records["p2"].state) == "unknown"
+    expander.heal()
+    engine.refresh()
+    assert str(engine.records["p2"].state) == "queued"
+    engine.finish(operation)
+    assert str(engine.records["p2"].state) == "off"

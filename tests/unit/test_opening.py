@@ -46,7 +46,7 @@ class World:
         name: str,
         *,
         holds: bool = True,
-        fails: BackendUnavailableError | None = None,
+        fails: Exception | None = None,
         rail: str | None = "",
         **changes: Any,
     ) -> None:
@@ -125,11 +125,20 @@ def test_a_single_reason_is_told_as_it_is(world: World) -> None:
     assert caught.value is error
 
 
+def test_an_option_rules_out_those_that_have_no_such_option(world: World) -> None:
+    world.add("gpiod", options=())
+    world.add("sysfs", holds=False)
+    [bank] = world.open(board="1.3", options={"bus": 2})
+    assert bank.backend_name == "sysfs"
+    with pytest.raises(SettingError, match="the backend gpiod has no option 'address'"):
+        world.open(board="1.3", options={"address": 2})
+
+
 def test_what_goes_wrong_with_a_later_one_closes_the_second_best(world: World) -> None:
     world.add("gpiod", holds=False)
-    world.add("sysfs", options=())
-    with pytest.raises(SettingError, match="the backend sysfs has no option 'bus'"):
-        world.open(board="1.3", options={"bus": 2})
+    world.add("sysfs", fails=RuntimeError("a mistake"))
+    with pytest.raises(RuntimeError):
+        world.open(board="1.3")
     assert world.still_open == []
 
 
