@@ -84,6 +84,7 @@ class GpiodBank:
         self._chip: Chip | None = chip
         self._title = f"{info.name} ({info.label})"
         self._roles = {line.offset: line.name for line in opening.lines}
+        self._expander = opening.expander
         self._clock = opening.clock
         self._kept: dict[int, LineRequest] = {}
 
@@ -161,6 +162,9 @@ class GpiodBank:
         return levels
 
     def _write(self, chip: Chip, levels: Mapping[int, bool]) -> None:
+        if self._expander and self.holds_levels and levels:
+            self._write_expander(chip, levels)
+            return
         new = [offset for offset in levels if offset not in self._kept]
         if new:
             request = self._request(chip, new)
@@ -173,6 +177,17 @@ class GpiodBank:
         for request in self._requests(levels):
             self._put(chip, request, levels)
             self.is_set_up = True
+
+    def _write_expander(self, chip: Chip, levels: Mapping[int, bool]) -> None:
+        """Together with the outputs that are low at their pins, which stay low.
+
+        An expander's driver writes what it remembers of the other lines. Where the expander lost its power
+        unnoticed, that would switch on, together with this line, all that were on before.
+        """
+        with self._request(chip, list(self._roles)) as request:
+            low = [offset for offset, level in _levels(request).items() if not level]
+            self._put(chip, request, {**dict.fromkeys(_outputs(chip, low), False), **levels})
+        self.is_set_up = True
 
     def _put(self, chip: Chip, request: LineRequest, levels: Mapping[int, bool]) -> None:
         from gpiod import LineSettings

@@ -709,3 +709,18 @@ def test_two_boards_never_share_a_line(kernel: FakeKernel) -> None:
     open_bank(first, dev=str(kernel.dev), sysfs=str(kernel.sys)).close()
     with pytest.raises(SettingError, match="two boards of this cluster use line 6"):
         open_bank(opening().replaced(shared=first.shared), dev=str(kernel.dev), sysfs=str(kernel.sys))
+
+
+def test_what_is_low_behind_an_expanders_driver_stays_low(kernel: FakeKernel) -> None:
+    """Whatever the driver remembers of it."""
+    chip = kernel.add(FakeHardware("gpiochip0", "1-0020", persists=True), driver="pca953x")
+    expander = opening(chip="1-0020").replaced(expander=True)
+    bank = open_bank(expander, dev=str(kernel.dev), sysfs=str(kernel.sys))
+    bank.write({6: True, 19: True})
+    for line in chip.lines:
+        line.stuck = False  # no power: all lines are low
+    chip.lines[13].stuck = None
+    bank.write({13: True})
+    for line in chip.lines:
+        line.stuck = None
+    assert chip.levels() == {6: False, 13: True, 19: False, 26: False}
