@@ -185,3 +185,27 @@ def test_a_child_cannot_switch_on_with_its_parents_turn(path: str) -> None:
     child = Child(use_it)
     assert child.wait() == 0
     turn.leave()
+
+
+@pytest.mark.parametrize("damage", [b"", b"0" * 20, b"\xff" * 128, b"9" * 200])
+def test_a_damaged_file_spoils_at_most_the_order(path: str, damage: bytes) -> None:
+    """Whatever anybody writes into it: never are two first, and all come to their turn."""
+    turnstile = FileTurnstile(path)
+    for _ in range(3):
+        turnstile.join().close()
+    first = turnstile.join()
+    assert first.is_first()
+    waiting = [turnstile.join()]
+    with open(path, "wb") as file:
+        file.write(damage)
+    waiting += [turnstile.join(), turnstile.join()]
+    while waiting:
+        assert not any(ticket.is_first() for ticket in waiting)
+        first.close()
+        [first] = [ticket for ticket in waiting if ticket.is_first()]
+        waiting.remove(first)
+    clock = FakeClock()
+    first.close()
+    turn = Rail(turnstile, clock, SPACING).join()
+    assert turn.remaining() == (SPACING if damage.strip(b"0") else 0.0)
+    turn.leave()
