@@ -364,7 +364,7 @@ class SurroundingsMachine(CallersMachine):
 
 
 SETTINGS = settings(
-    max_examples=80, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=250, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

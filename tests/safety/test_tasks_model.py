@@ -182,7 +182,7 @@ def test_tasks_among_cancellations_and_faults() -> None:
     run_state_machine_as_test(
         TasksMachine,
         settings=settings(
-            max_examples=60,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
