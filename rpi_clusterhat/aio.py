@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .cluster import Status
-    from .engine import NodeRecord
+    from .ledger import NodeRecord
     from .opening import Bank
     from .power import State
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from . import plans
     from .boards import Board
     from .clock import Clock
-    from .engine import NodeRecord
     from .events import Event
+    from .ledger import NodeRecord
     from .opening import Bank
     from .power import State
 

@@ -1,4 +1,4 @@
-"""What `Cluster` and `AsyncCluster` share: what is known of each node, and how a plan's steps are performed.
+"""What `Cluster` and `AsyncCluster` share: how a plan is begun, and how its steps are performed.
 
 A step is performed without waiting: where it is too early for it, the answer is `Again`, and the shell lets
 the time pass in its own way.
@@ -6,43 +6,24 @@ the time pass in its own way.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .backend import SupportsSetUp
-from .errors import (
-    BackendError,
-    ClosedError,
-    ClusterHatError,
-    PowerLostError,
-    StuckLineError,
-    UnsupportedError,
-)
-from .events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
-from .power import Happening, State, after, has_power
+from .errors import ClusterHatError, PowerLostError, StuckLineError
+from .events import BoardSetUp, WaitingForRail
+from .ledger import Ledger
+from .power import Happening, State, has_power
 from .record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from . import plans
-    from .boards import Role
-    from .clock import Clock
-    from .events import Event
-    from .opening import Bank
+    from .ledger import NodeRecord
     from .plans import Plan
     from .rail import Turn
 
-__all__ = ["Again", "Engine", "NodeRecord", "Operation"]
-
-
-_FUNCTIONS = {
-    "alert": "ALERT LED",
-    "led": "LED control",
-    "hub": "USB hub control",
-    "wp": "EEPROM write protection",
-}
+__all__ = ["Again", "Engine", "Operation"]
 
 
 # By name, since what only looks at nodes should not pay for the import of what can be done with them.
@@ -65,26 +46,6 @@ class Again(Record):
     seconds: float
 
 
-class NodeRecord:
-    """What is known of a node. Guarded by the engine's lock."""
-
-    __slots__ = ("bank", "desired", "failure", "name", "powered", "role", "seen", "state", "waiting")
-
-    def __init__(self, name: str, bank: int, role: Role) -> None:
-        self.name = name
-        self.bank = bank
-        self.role = role
-        self.state = State.UNKNOWN
-        self.powered: bool | None = None
-        """As last observed."""
-        self.desired: bool | None = None
-        """As last asked for; None where nobody has asked, or has withdrawn."""
-        self.failure: str | None = None
-        self.seen = False
-        self.waiting = 0
-        """How many operations wait to switch it on."""
-
-
 class Operation:
     """One call of on, off, cycle …: its place on a rail and the nodes it waits for."""
 
@@ -96,26 +57,8 @@ class Operation:
         self.queued: set[str] = set()
 
 
-class Engine:
-    """May be used from any thread."""
-
-    def __init__(self, banks: Sequence[Bank], clock: Clock) -> None:
-        self.banks = list(banks)
-        self.clock = clock
-        self.records: dict[str, NodeRecord] = {}
-        self._by_bank: list[list[NodeRecord]] = []
-        for i, bank in enumerate(self.banks):
-            records = [
-                NodeRecord(name, i, role) for name, role in zip(bank.names, bank.board.power, strict=False)
-            ]
-            self._by_bank.append(records)
-            self.records.update((record.name, record) for record in records)
-        self.names = list(self.records)
-        self.lock = threading.RLock()
-        """Held while a step is performed and while boards are read; never while time passes."""
-        self._closed = False
-        self._outbox: deque[Event] = deque()
-        self._subscribers: list[Callable[[Event], object]] = []
+class Engine(Ledger):
+    """A ledger whose nodes can be switched. May be used from any thread."""
 
     # Beginning an operation -----------------------------------------------------------------------------
 
@@ -173,13 +116,6 @@ class Engine:
             unset = [i for i in indexes if self.banks[i].was_set_up is False]
         return [f"{name}@{i}" for i in indexes], unset
 
-    def _having(self, name: str) -> list[int]:
-        indexes = [i for i, bank in enumerate(self.banks) if name in bank.board.functions]
-        if not indexes:
-            versions = ", ".join(sorted({bank.board.version for bank in self.banks}))
-            raise UnsupportedError(f"a Cluster HAT {versions} has no {_FUNCTIONS[name]}")
-        return indexes
-
     def _begin(self, nodes: Sequence[str], *, desired: bool) -> dict[str, bool]:
         powered = self.refresh(nodes)
         for name in nodes:
@@ -191,77 +127,6 @@ class Engine:
 
     def _unset(self, nodes: Iterable[str]) -> list[int]:
         return sorted({i for i in self._banks_of(nodes) if self.banks[i].was_set_up is False})
-
-    def _banks_of(self, nodes: Iterable[str]) -> list[int]:
-        return list(dict.fromkeys(self.records[n].bank for n in nodes))
-
-    def function(self, name: str) -> bool:
-        """Whether a function is on, on all boards that have it, read now."""
-        return all(self.banks[i].board.functions[name].is_on(self.levels(i)) for i in self._having(name))
-
-    # Observing ------------------------------------------------------------------------------------------
-
-    def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
-        """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
-        nodes have power, by name."""
-        with self.lock:
-            for i in range(len(self.banks)) if nodes is None else self._banks_of(nodes):
-                self.levels(i)
-            return {n: bool(self.records[n].powered) for n in (self.names if nodes is None else nodes)}
-
-    def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
-        """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
-        ``requested`` is this cluster's doing."""
-        with self.lock:
-            self._check_open()
-            bank = self.banks[index]
-            try:
-                levels = bank.backend.read()
-            except BaseException as error:
-                for record in self._by_bank[index]:
-                    if record.state is State.FAILED:  # a failure is kept until the node is switched again
-                        record.powered = None
-                    else:
-                        self._happen(record, Happening.FORGET, "error")
-                if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
-                    raise BackendError(f"{bank.backend_name}: {error}") from error
-                raise
-            if self._lost_power(index):
-                requested = ()
-            for record in self._by_bank[index]:
-                on = record.role.is_on(levels)
-                cause = "request" if record.name in requested else "outside"
-                self._happen(record, Happening.SEEN_ON if on else Happening.SEEN_OFF, cause)
-            return levels
-
-    def _lost_power(self, index: int) -> bool:
-        bank = self.banks[index]
-        if not (bank.board.expander and isinstance(bank.backend, SupportsSetUp)):
-            return False
-        was_set_up, bank.was_set_up = bank.was_set_up, bank.backend.is_set_up
-        if not was_set_up or bank.was_set_up:
-            return False
-        self._outbox.append(PowerLost(index))
-        return True
-
-    def _happen(self, record: NodeRecord, happening: Happening, cause: str) -> None:
-        old = record.state
-        new = after(old, happening)
-        if new is State.OFF and happening is Happening.SEEN_OFF and record.waiting:
-            new = after(new, Happening.QUEUE)  # it was forgotten for a moment, and waits all the same
-        if happening is Happening.SEEN_ON or happening is Happening.POWER:
-            record.powered = True
-        elif happening is Happening.SEEN_OFF or happening is Happening.CUT:
-            record.powered = False
-        elif happening is Happening.FORGET:
-            record.powered = None
-        if new is not old:
-            record.state = new
-            if old is State.FAILED:
-                record.failure = None
-            if record.seen:  # the first look is no change
-                self._outbox.append(StateChanged(record.name, old, new, cause))
-        record.seen = True
 
     # Performing steps -----------------------------------------------------------------------------------
 
@@ -416,49 +281,3 @@ class Engine:
                 if not record.waiting:
                     record.desired = record.powered
             return {name: self.records[name].powered for name in step.nodes}
-
-    # Events ---------------------------------------------------------------------------------------------
-
-    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
-
-    def deliver(self) -> None:
-        """Tells the subscribers what happened, in the calling thread. Takes no lock: an event loop must not
-        wait here for a worker thread's transfer."""
-        while self._outbox:
-            try:
-                event = self._outbox.popleft()
-            except IndexError:  # another thread was faster
-                return
-            for subscriber in list(self._subscribers):
-                try:
-                    subscriber(event)
-                except Exception:
-                    # A subscriber's mistake must not leave a node half switched.
-                    import logging
-
-                    logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
-
-    # The end --------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("this cluster is closed: open a new one")
-
-    def close(self) -> None:
-        with self.lock:
-            self._closed = True
-            errors: list[Exception] = []
-            for bank in self.banks:
-                try:
-                    bank.backend.close()
-                except Exception as error:  # noqa: BLE001 - a stranger's may raise anything, and the others are open
-                    errors.append(error)
-            if errors:
-                raise errors[0]

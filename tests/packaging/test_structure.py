@@ -21,6 +21,7 @@ LAYERS = [
     {"power", "rail", "backend", "names"},
     {"events", "plans", "boards", "config"},
     {"opening"},
+    {"ledger"},
     {"engine"},
     {"cluster"},
     {"aio"},
