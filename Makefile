@@ -49,10 +49,10 @@ bench: $(READY) ## Measure what is promised, side by side with something else
 	$(BIN)/python -m tests.benchmarks
 
 docs: $(DOCS_READY) ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(DOCS_READY) ## Read the documentation on http://127.0.0.1:8000
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 format: $(READY) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix

@@ -25,7 +25,7 @@ with Cluster.open(backend="sim", options={"fault": "p2:stuck-low"}, clock=FakeCl
     try:
         hat.status()
     except TransientBusError as error:
-        print(error.strerror)
+        print(error)
 
     board.lose_power()
     hat.status()

@@ -83,6 +83,9 @@ class LineBusyError(BackendUnavailableError):
 class BusError(BackendError, OSError):
     """The root of failed transfers. ``errno`` is the kernel's where it gave one."""
 
+    def __str__(self) -> str:
+        return self.strerror or Exception.__str__(self)
+
 
 class TransientBusError(BusError):
     """Transfers failed in a way that can pass (no acknowledge, lost arbitration, time-out), and went
@@ -129,6 +132,8 @@ class SupersededError(ClusterHatError):
 
 class LockError(ClusterHatError, OSError):
     """A shared lock cannot be opened. The text names the file and what to do."""
+
+    __str__ = BusError.__str__
 
 
 class LockTimeoutError(ClusterHatError, TimeoutError):

@@ -267,11 +267,18 @@ class FileTurnstile:
 
     def draw(self) -> tuple[_File, int]:
         """A new ticket's number, its byte locked in this opening of the file."""
-        deadline = self._clock.now() + self._timeout
         file = _File(self.path)
+        try:
+            number = self._draw(file)
+        except BaseException:
+            file.close()  # not left to the traceback: nobody could draw a ticket as long as that lives
+            raise
+        return file, number
+
+    def _draw(self, file: _File) -> int:
+        deadline = self._clock.now() + self._timeout
         while not _lock_range(file.fd, fcntl.F_WRLCK, _DRAW, 1):
             if self._clock.now() >= deadline:
-                file.close()
                 raise LockTimeoutError(
                     f"another process has been drawing a ticket from {self.path} for {self._timeout:g} s: "
                     f"see who with 'fuser {self.path}'"
@@ -281,13 +288,9 @@ class FileTurnstile:
         number = int(text) if text.isdigit() and int(text) < 1 << 60 else 0
         while not _lock_range(file.fd, fcntl.F_WRLCK, _TICKETS + number, 1):
             number += 1
-        try:
-            _write(file, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
-        except LockError:
-            file.close()  # not left to the traceback: nobody could draw a ticket as long as that lives
-            raise
+        _write(file, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
         _lock_range(file.fd, fcntl.F_UNLCK, _DRAW, 1)
-        return file, number
+        return number
 
 
 class _FileTicket:

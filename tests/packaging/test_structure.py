@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "rpi_clusterhat"
-BACKENDS = sorted(p for p in (ROOT / "backends").iterdir() if (p / "__init__.py").is_file())
+BACKENDS = sorted(path.parent for path in (ROOT / "backends").glob("*/__init__.py"))
 
 pytestmark = pytest.mark.skipif(not LIBRARY.is_dir(), reason="the wheel is tested without the source tree")
 

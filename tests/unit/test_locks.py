@@ -300,7 +300,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         FileTurnstile(path).join()
     assert caught.value.errno == errno.ENOENT
     assert str(caught.value) == (
-        f"[Errno 2] cannot create the lock {path}: {tmp_path}/no does not exist: create it, "
+        f"cannot create the lock {path}: {tmp_path}/no does not exist: create it, "
         "or name another folder with lock_dir"
     )
 
