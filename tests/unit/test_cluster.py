@@ -940,6 +940,7 @@ PROBE = """
 import sys
 before = set(sys.modules)
 import rpi_clusterhat
+rpi_clusterhat.Cluster
 loaded = set(sys.modules) - before
 third = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"rpi_clusterhat"}
 dear = {"asyncio", "dataclasses", "importlib.metadata", "argparse", "inspect", "json", "subprocess"} & loaded
