@@ -12,7 +12,7 @@ from . import plans
 from .clock import SYSTEM
 from .cluster import CYCLE_PAUSE, HUB_PAUSE, ClusterBase
 from .config import load_settings
-from .engine import Again, Engine, Operation
+from .engine import Again, Engine, Operation, is_over
 from .opening import open_banks
 
 if TYPE_CHECKING:
@@ -58,13 +58,15 @@ async def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
         plan = await _in_thread(make_plan)
         while True:
             try:
-                step = plan.send(answer) if error is None else plan.throw(error)
+                while True:  # in the try itself: no line between two steps is outside of it
+                    step = plan.send(answer) if error is None else plan.throw(error)
+                    answer = error = None
+                    answer = await _perform(engine, operation, step)
             except StopIteration:
                 return
-            answer, error = None, None
-            try:
-                answer = await _perform(engine, operation, step)
-            except BaseException as caught:  # noqa: BLE001
+            except BaseException as caught:
+                if is_over(plan):
+                    raise
                 error = caught
     finally:
         engine.finish(operation)

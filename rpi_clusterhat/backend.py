@@ -250,7 +250,7 @@ def load(name: str) -> Plugin:
 
     try:
         plugin = getattr(import_module(module_name), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendUnavailableError(
             f"the backend {name!r} of {matches[0].distribution} cannot be loaded "
             f"from {matches[0].target}: {error}"
@@ -262,17 +262,23 @@ def load(name: str) -> Plugin:
     return plugin
 
 
-def parse_options(name: str, plugin: Plugin, given: Mapping[str, object], where: str) -> dict[str, Any]:
-    """A value for each option of the plugin. ``where`` is the place to name in errors.
+def parse_options(
+    name: str, plugin: Plugin, given: Mapping[str, object], where: str | Mapping[str, str]
+) -> dict[str, Any]:
+    """A value for each option of the plugin. ``where`` is the place to name in errors, or one for each key.
 
     Values that are not text are taken by their text, so that ``32``, ``"32"`` and ``"0x20"`` are one.
     Raises `SettingError`.
     """
+
+    def place(key: str) -> str:
+        return where if isinstance(where, str) else where[key]
+
     known = {option.name: option for option in plugin.options}
     for key in given:
         if key not in known:
             allowed = ", ".join(known) or "none"
-            raise SettingError(f"{where}: the backend {name} has no option {key!r}: it has {allowed}")
+            raise SettingError(f"{place(key)}: the backend {name} has no option {key!r}: it has {allowed}")
     values: dict[str, Any] = {}
     for option in plugin.options:
         if option.name not in given:
@@ -281,8 +287,10 @@ def parse_options(name: str, plugin: Plugin, given: Mapping[str, object], where:
         value = given[option.name]
         text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
         try:
+            if "\0" in text:
+                raise ValueError("text without NUL characters")
             values[option.name] = option.parse(text)
         except ValueError as error:
             shown = text if text.isprintable() else repr(text)
-            raise SettingError(f"{where}: {option.name}={shown}: must be {error}") from error
+            raise SettingError(f"{place(option.name)}: {option.name}={shown}: must be {error}") from error
     return values

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .clock import SYSTEM
 from .config import load_settings
-from .engine import Again, Engine, Operation
+from .engine import Again, Engine, Operation, is_over
 from .errors import NodeNameError
 from .opening import open_banks
 from .record import Record
@@ -85,14 +85,17 @@ def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
     try:
         plan = make_plan()
         while True:
-            step = plan.send(answer) if error is None else plan.throw(error)
-            answer, error = None, None
             try:
-                answer = _perform(engine, operation, step)
-            except BaseException as caught:  # noqa: BLE001
+                while True:  # in the try itself: no line between two steps is outside of it
+                    step = plan.send(answer) if error is None else plan.throw(error)
+                    answer = error = None
+                    answer = _perform(engine, operation, step)
+            except StopIteration:
+                return
+            except BaseException as caught:
+                if is_over(plan):
+                    raise
                 error = caught
-    except StopIteration:
-        return
     finally:
         engine.finish(operation)
         engine.deliver()
@@ -163,9 +166,11 @@ class ClusterBase:
         return parse_nodes(nodes, self._engine.names)
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls back with each `rpi_clusterhat.events.Event`, in the thread of the operation or read that
-        found it, after the fact and with no lock held. Returns a function that ends the subscription. What
-        the callback raises is logged and does not disturb the operation."""
+        """Calls back with each `rpi_clusterhat.events.Event`, after the fact and with no lock held, in the
+        thread of an operation or read: of that which found it, or of another that is under way.
+
+        Returns a function that ends the subscription. What the callback raises is logged and does not disturb
+        the operation."""
         return self._engine.subscribe(callback)
 
     def _check_name(self, name: str) -> str:
@@ -319,8 +324,8 @@ class Cluster(ClusterBase):
         return Function(self, self._engine, "wp")
 
     def close(self) -> None:
-        """Gives the lines back. Switches nothing; where the backend does not hold its levels, nodes that it
-        switched on lose power. May be called again."""
+        """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
+        whose lines it held lose power. May be called again."""
         self._engine.close()
 
 

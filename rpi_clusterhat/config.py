@@ -23,6 +23,7 @@ _FILES = ("~/.config/rpi-clusterhat.toml", "/etc/rpi-clusterhat.toml")
 _BOARD_KEYS = ("board", "backend", "nodes", "rail", "options")
 _KEYS = (*_BOARD_KEYS, "spacing", "lock_dir", "boards")
 _SPACING_MAX = 3600.0
+_RAIL_MAX = 64
 
 DEFAULT_SPACING = 2.0
 """Seconds between two power-ups, as in the programs that this library succeeds."""
@@ -48,7 +49,8 @@ class BoardSettings(Record):
     options: Mapping[str, object]
     where: str
     """The place to name in errors about the board."""
-    options_where: str
+    options_where: Mapping[str, str]
+    """The place of each option."""
 
 
 class Settings(Record):
@@ -116,15 +118,15 @@ def load_settings(
 
 def _board(said: _Layer, where: str = "board") -> BoardSettings:
     version = said.get("board")
-    options = said.get("options", _Said({}, "options"))
+    options: Mapping[str, _Said] = said["options"].value if "options" in said else {}
     return BoardSettings(
         version.value if version else None,
         said["backend"].value if "backend" in said else None,
         said["nodes"].value if "nodes" in said else None,
         said["rail"].value if "rail" in said else "main",
-        options.value,
+        {key: option.value for key, option in options.items()},
         version.where if version else where,
-        options.where,
+        {key: option.where for key, option in options.items()},
     )
 
 
@@ -184,6 +186,8 @@ def _text(said: _Said) -> str:
             f': in a TOML file it stands in quotes, "{said.value}"' if isinstance(said.value, float) else ""
         )
         raise SettingError(f"{said.where}: {said.value!r}: must be text{hint}")
+    if "\0" in said.value:
+        raise SettingError(f"{said.where}: {said.value!r}: must be text without NUL characters")
     return said.value.strip()
 
 
@@ -193,10 +197,18 @@ def _path(said: _Said) -> str:
     )
 
 
-def _table(said: _Said) -> dict[str, object]:
+def _rail(said: _Said) -> str:
+    name = _text(said)
+    if len(name) > _RAIL_MAX or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+        shown = name if len(name) <= _RAIL_MAX else f"{name[:_RAIL_MAX]}…"
+        raise SettingError(f"{said.where}: {shown!r}: must be up to {_RAIL_MAX} letters, digits, - _ and .")
+    return name
+
+
+def _table(said: _Said) -> dict[str, _Said]:
     if not hasattr(said.value, "items"):
         raise SettingError(f"{said.where}: {said.value!r}: must be a table of options")
-    return {str(k).replace("-", "_"): v for k, v in said.value.items()}
+    return {str(k).replace("-", "_"): _Said(v, said.where) for k, v in said.value.items()}
 
 
 def _list(said: _Said) -> list[object]:
@@ -210,7 +222,7 @@ _CHECKS: Mapping[str, Callable[[_Said], Any]] = {
     "board": _text,
     "backend": _text,
     "nodes": _count,
-    "rail": _text,
+    "rail": _rail,
     "options": _table,
     "spacing": _number,
     "lock_dir": _path,
@@ -236,8 +248,10 @@ def _from_env(env: Mapping[str, str]) -> _Layer:
     layer: _Layer = {}
     for key in _KEYS:
         name = ENV_PREFIX + key.upper()
-        if not env.get(name) or key == "boards":
+        if not env.get(name):
             continue
+        if key == "boards":
+            raise SettingError(f"{name}: a list of boards is said in a settings file: see {ENV_PREFIX}CONFIG")
         value: object = env[name]
         if key == "options":
             import shlex
@@ -270,6 +284,8 @@ def _from_toml(path: str | None) -> _Layer:
         raise SettingError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path}: is not TOML: {error}") from error
+    except RecursionError as error:
+        raise SettingError(f"{path}: is nested too deeply to be settings") from error
     for key in table:
         if key not in _KEYS:
             raise SettingError(f"{path}: unknown key {key!r}: it must be one of {', '.join(_KEYS)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .backend import SupportsSetUp
-from .errors import ClusterHatError, PowerLostError, StuckLineError
+from .errors import ClusterHatError, PowerLostError, SettingError, StuckLineError
 from .events import BoardSetUp, WaitingForRail
 from .ledger import Ledger
 from .power import Happening, State, has_power
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .plans import Plan
     from .rail import Turn
 
-__all__ = ["Again", "Engine", "Operation"]
+__all__ = ["Again", "Engine", "Operation", "is_over"]
 
 
 # By name, since what only looks at nodes should not pay for the import of what can be done with them.
@@ -38,6 +38,16 @@ _METHODS = {
     "Fail": "_fail",
     "Settle": "_settle",
 }
+
+
+def is_over(plan: Plan) -> bool:
+    """Whether a plan has ended: what was raised is its last word then, else it is there to be thrown in."""
+    return getattr(plan, "gi_frame", None) is None
+
+
+def _check_pause(pause: object) -> None:
+    if not isinstance(pause, int | float) or isinstance(pause, bool) or not 0 <= pause < float("inf"):
+        raise SettingError(f"pause: {pause!r}: must be seconds, 0 or more")
 
 
 class Again(Record):
@@ -82,6 +92,7 @@ class Engine(Ledger):
     def plan_cycle(self, nodes: Sequence[str], pause: float) -> Plan:
         from . import plans
 
+        _check_pause(pause)
         with self.lock:
             powered = self._begin(nodes, desired=True)
             return plans.cycle(nodes, powered, pause, failed=self._failed(nodes), unset=self._unset(nodes))
@@ -104,6 +115,7 @@ class Engine(Ledger):
     def plan_hub_reset(self, pause: float) -> Plan:
         from . import plans
 
+        _check_pause(pause)
         targets, unset = self._targets("hub")
         return plans.pulse_off(targets, pause, unset=unset)
 
@@ -161,16 +173,17 @@ class Engine(Ledger):
             for name in step.nodes:
                 record = self.records[name]
                 operation.queued.add(name)
-                record.waiting += 1
+                record.waiting.add(operation)
                 if record.state is State.OFF:
                     self._happen(record, Happening.QUEUE, "request")
 
     def _leave_queue(self, operation: Operation, record: NodeRecord) -> None:
+        # Each line may be the one at which a Ctrl-C comes: `finish` then does it all again.
         if record.name in operation.queued:
-            operation.queued.remove(record.name)
-            record.waiting -= 1
+            record.waiting.discard(operation)
             if record.state is State.QUEUED and not record.waiting:
                 self._happen(record, Happening.CANCEL, "request")
+            operation.queued.discard(record.name)
 
     def _leave_rail(self, operation: Operation) -> None:
         turn, operation.turn = operation.turn, None

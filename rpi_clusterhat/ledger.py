@@ -45,8 +45,8 @@ class NodeRecord:
         """As last asked for; None where nobody has asked, or has withdrawn."""
         self.failure: str | None = None
         self.seen = False
-        self.waiting = 0
-        """How many operations wait to switch it on."""
+        self.waiting: set[object] = set()
+        """The operations that wait to switch it on."""
 
 
 class Ledger:
@@ -65,7 +65,8 @@ class Ledger:
             self.records.update((record.name, record) for record in records)
         self.names = list(self.records)
         self.lock = threading.RLock()
-        """Held while a step is performed and while boards are read; never while time passes."""
+        """Held while a step is performed and while boards are read, with all tries of a transfer; never while
+        a node waits for the rail or a plan sleeps."""
         self._closed = False
         self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []

@@ -106,6 +106,8 @@ def _open_board(
     said: BoardSettings, settings: Settings, clock: Clock, shared: dict[str, Any], device_tree: str
 ) -> tuple[Board, Backend, str]:
     plugin = load(said.backend) if said.backend else None
+    if said.backend and plugin:  # what is wrong with them is said before a board is looked for
+        parse_options(said.backend, plugin, said.options, said.options_where)
     version = said.version or (plugin.board if plugin else None)
     if version is None:
         version = detect(device_tree)

@@ -40,8 +40,8 @@ class I2CBackend:
                 raise DeviceNotFoundError(
                     f"{self._registers} has the lines 0 to 7, not {offset} ({name}): choose another backend"
                 )
-        opening.claim(str(self._registers))
         known = bus_number(number)
+        opening.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
         name = f"i2c-{number if known is None else known}-{address:02x}"
         self._lock_dir, self._lock_name = opening.lock_dir, name
         self._clock = opening.clock

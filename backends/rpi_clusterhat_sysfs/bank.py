@@ -14,6 +14,7 @@ from rpi_clusterhat.errors import (
     DeviceNotFoundError,
     LineBusyError,
     SettingError,
+    StuckLineError,
     TransientBusError,
 )
 from rpi_clusterhat.locks import FileLock, lock_path
@@ -94,6 +95,7 @@ class SysfsBank:
         self._roles = {line.offset: line.name for line in opening.lines}
         self._exported: set[int] = set()
         self._closed = False
+        self._expander = opening.expander
         # Between seeing that a line is an input and unexporting it, no other program may make it an output.
         name = f"sysfs.{chip.label}.{chip.base}"
         self._lock = FileLock(lock_path(opening.lock_dir, name), timeout=_LOCK, clock=opening.clock)
@@ -169,13 +171,33 @@ class SysfsBank:
         return levels
 
     def _write(self, levels: Mapping[int, bool]) -> None:
-        self._export(levels)
+        self._export(self._roles if self._expander else levels)
         self._await_permission([self._path(offset, "direction") for offset in levels])
+        if self._expander:
+            self._keep_low()
         for offset, level in levels.items():
             # Sets direction and level at once, without regard to active_low; on a line that is an output
             # already it only sets the level, and unlike a write to ``value`` it tells when that fails.
             self._files.write(self._path(offset, "direction"), "high" if level else "low")
             self.is_set_up = True
+        if wrong := [offset for offset, level in levels.items() if self._level(offset) is not level]:
+            names = ", ".join(f"{o} ({self._roles[o]}) {'low' if levels[o] else 'high'}" for o in wrong)
+            raise StuckLineError(
+                f"{self._chip}: lines that read back as the opposite of what was written: {names}: look for "
+                "a short, or for an expander that lost power, which its driver notices only when bound anew"
+            )
+
+    def _keep_low(self) -> None:
+        """Makes an expander's driver forget outputs that are low at their pins.
+
+        It writes what it remembers of the other lines. Where the expander lost its power unnoticed, that
+        would switch on, together with one line, all that were on before.
+        """
+        low = [offset for offset in self._roles if self._is_output(offset) and not self._level(offset)]
+        self._await_permission([self._path(offset, "value") for offset in low])
+        for offset in low:
+            inverted = self._files.read(self._path(offset, "active_low")) == "1"
+            self._files.write(self._path(offset, "value"), "1" if inverted else "0")
 
     def _path(self, offset: int, attribute: str = "") -> str:
         return f"{self._root}/gpio{self._chip.base + offset}/{attribute}"

@@ -65,7 +65,7 @@ def _check_keys(boards: Iterable[BoardSettings], plugins: list[Plugin]) -> None:
     for board in boards:
         for key in board.options:
             if board.backend is None and key not in known:
-                raise SettingError(f"{board.options_where}: no backend has an option {key!r}")
+                raise SettingError(f"{board.options_where[key]}: no backend has an option {key!r}")
 
 
 def _reason(name: str, plugin: Plugin, boards: Iterable[BoardSettings]) -> str:

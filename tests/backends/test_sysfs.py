@@ -21,6 +21,7 @@ from rpi_clusterhat.errors import (
     LineBusyError,
     LockTimeoutError,
     SettingError,
+    StuckLineError,
     TransientBusError,
 )
 from rpi_clusterhat.locks import FileLock
@@ -51,9 +52,12 @@ class FakeLine:
         self.pull = False
         self.active_low = False
         self.writable_from = 0.0
+        self.stuck: bool | None = None
 
     @property
     def level(self) -> bool:
+        if self.stuck is not None:
+            return self.stuck
         return self.latch if self.output else self.pull
 
 
@@ -151,10 +155,15 @@ class FakeSysfs(Files):
                 raise fail(errno.EINVAL, path)
             (self.unexport if "un" in path else self.export)(offset)
             return
-        assert path.endswith("/direction")
-        assert text in ("high", "low")
         if not self.writable(path):
             raise fail(errno.EACCES if self.exists(path) else errno.ENOENT, path)
+        if path.endswith("/value"):
+            line = self.lines[self.offset(path)]
+            assert line.output, "the kernel refuses a value for an input"
+            self.drive(self.offset(path), output=True, latch=(text == "1") is not line.active_low)
+            return
+        assert path.endswith("/direction")
+        assert text in ("high", "low")
         self.drive(self.offset(path), output=True, latch=text == "high")
 
     def export(self, offset: int) -> None:
@@ -589,3 +598,26 @@ def test_two_boards_never_share_a_line(programs: Programs) -> None:
     second = programs.opening().replaced(shared=first.shared)
     with pytest.raises(SettingError, match="two boards of this cluster use line"):
         open_bank(second, files=programs.kernel, debug=DEBUG)
+
+
+def test_a_line_that_does_not_follow_is_told(programs: Programs) -> None:
+    bank = programs.open()
+    bank.write({6: True})
+    programs.kernel.lines[13].stuck = False
+    with pytest.raises(StuckLineError, match=r"13 \(p2\) low"):
+        bank.write({13: True})
+    assert bank.read()[6]
+
+
+def test_what_is_low_behind_an_expanders_driver_stays_low(programs: Programs) -> None:
+    """Whatever the driver remembers of it."""
+    kernel = programs.kernel
+    expander = programs.opening(chip="pinctrl-bcm2711").replaced(expander=True)
+    bank = open_bank(expander, files=kernel, debug=DEBUG)
+    bank.write({6: True, 19: True})
+    for offset in (6, 19, 26):
+        kernel.lines[offset].stuck = False  # no power: these lines are low
+    bank.write({13: True})
+    for offset in (6, 19, 26):
+        kernel.lines[offset].stuck = None
+    assert bank.read() == {6: False, 13: True, 19: False, 26: False}

@@ -39,7 +39,9 @@ def _import() -> Row:
     foreign = sorted(
         packages - sys.stdlib_module_names - {"rpi_clusterhat", "__main__"} - _of_the_environment()
     )
-    ours, bare, ratio = in_turn(lambda: _python("from rpi_clusterhat import Cluster"), lambda: _python("pass"))
+    ours, bare, ratio = in_turn(
+        lambda: _python("from rpi_clusterhat import Cluster"), lambda: _python("pass")
+    )
     return Row(
         "import of Cluster",
         "no third-party module",

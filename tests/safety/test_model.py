@@ -235,7 +235,7 @@ class CallersMachine(RuleBasedStateMachine):
         assert self.line == []
         for program in self.programs:
             for record in program.engine.records.values():
-                assert record.waiting == 0
+                assert not record.waiting
                 assert record.state is not State.QUEUED
         self._nobody_holds_the_rail()
 

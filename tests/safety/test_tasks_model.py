@@ -174,7 +174,7 @@ class TasksMachine(RuleBasedStateMachine):
         assert self.line == []
         for hat in self.hats:
             for record in vars(hat)["_engine"].records.values():
-                assert record.waiting == 0
+                assert not record.waiting
                 assert str(record.state) != "queued"
 
 

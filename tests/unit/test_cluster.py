@@ -20,6 +20,7 @@ from rpi_clusterhat import (
     NodeNameError,
     PowerLost,
     PowerLostError,
+    SettingError,
     State,
     StateChanged,
     SupersededError,
@@ -981,3 +982,16 @@ def test_a_node_that_waits_still_waits_after_a_failed_look(lab: Lab) -> None:
     assert str(engine.records["p2"].state) == "queued"
     engine.finish(operation)
     assert str(engine.records["p2"].state) == "off"
+
+
+@pytest.mark.parametrize("pause", ["x", -1, float("nan"), float("inf"), None, True])
+def test_a_wrong_pause_switches_nothing(lab: Lab, pause: Any) -> None:
+    expander = FakeExpander()
+    hat = lab.hat(expander)
+    hat.on("p1")
+    before = expander.writes
+    with pytest.raises(SettingError, match="pause"):
+        hat["p1"].cycle(pause=pause)
+    with pytest.raises(SettingError, match="pause"):
+        hat.hub.reset(pause=pause)
+    assert expander.writes == before

@@ -443,3 +443,36 @@ def check(call: Callable[[], Settings]) -> None:
     for one in settings.boards:
         assert one.nodes is None or 1 <= one.nodes <= 4
         assert one.rail
+
+
+def test_each_option_is_blamed_on_its_own_place(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('backend = "sim"\n[options]\ncapacity = "abc"\n')
+    [said] = load_settings(
+        {"options": {"idle": 0.1}}, config=str(file), env={}, vendor_file="/nowhere"
+    ).boards
+    assert said.options_where == {"idle": "options", "capacity": f"{file}: options"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('rail = "' + "r" * 65 + '"', "rail"),
+        ('rail = "a b"', "rail"),
+        ('lock_dir = "/tmp/a\\u0000b"', "lock_dir"),
+        ("options = " + "[" * 5000 + "]" * 5000, "nested"),
+    ],
+)
+def test_what_no_file_or_parser_could_take(tmp_path: Path, text: str, where: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError) as caught:
+        load_settings({}, config=str(file), env={}, vendor_file="/nowhere")
+    assert str(file) in str(caught.value)
+    assert where in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_list_of_boards_is_no_variable() -> None:
+    with pytest.raises(SettingError, match=r"RPI_CLUSTERHAT_BOARDS: .*settings file"):
+        load_settings({}, env={"RPI_CLUSTERHAT_BOARDS": "x"}, vendor_file="/nowhere")

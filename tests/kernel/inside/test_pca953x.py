@@ -98,12 +98,15 @@ def test_programs_that_take_turns_at_the_lines(bank: GpiodOnPca953x) -> None:
     assert bank.outside() == {0: True, 1: False, 2: False, 3: True}
 
 
-def test_a_loss_of_power_that_the_driver_does_not_notice(bank: GpiodOnPca953x) -> None:
+@pytest.mark.parametrize("backend", ["gpiod", "sysfs"])
+def test_a_loss_of_power_that_the_driver_does_not_notice(bank: GpiodOnPca953x, backend: str) -> None:
     """The driver goes by what it remembers of the registers, and would switch p1 on together with p2."""
-    with Cluster.open("2.3", backend="gpiod", options=bank.options, spacing=0.05) as hat:
-        hat.on("p1")
+    with Cluster.open("2.3", backend=backend, options=bank.options, spacing=0.05) as hat:
+        hat.on("p1", "p3", "p4")
         bank.bus.first.power_cycle()
         assert [node.powered for node in hat] == [False, False, False, False]
+        hat.alert.on()
+        assert bank.outside() == dict.fromkeys(bank.offsets, False)
         hat.on("p2")
         assert bank.outside() == {0: False, 1: True, 2: False, 3: False}
         assert [node.powered for node in hat] == [False, True, False, False]
