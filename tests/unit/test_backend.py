@@ -140,6 +140,7 @@ SIX = "stranger_six:plugin"
     [
         (SIX, None, " cannot be loaded from stranger_six:plugin: No module named 'stranger_six'"),
         (SIX, "raise OSError('no driver')", " cannot be loaded from stranger_six:plugin: no driver"),
+        (SIX, "raise SystemExit(0)", " cannot be loaded from stranger_six:plugin: 0"),
         (SIX, "import stranger_nil", " cannot be loaded from .*: No module named 'stranger_nil'"),
         ("stranger_six:pulgin", MODULE, " cannot be loaded from .*: .* has no attribute 'pulgin'"),
         ("stranger_six", MODULE, " cannot be loaded from stranger_six: "),
