@@ -23,6 +23,10 @@ def _boottime() -> float:
 _now = _boottime if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 
 
+_PIECE = 0.25
+"""Seconds after which a signal that was missed is seen at the latest."""
+
+
 class SystemClock:
     """Seconds since the controller booted: the same in every process, blind to the wall clock, and
     counting on while the machine sleeps (``CLOCK_BOOTTIME``; elsewhere than on Linux the monotonic clock)."""
@@ -31,8 +35,10 @@ class SystemClock:
         return _now()
 
     def sleep(self, seconds: float) -> None:
-        if seconds > 0:
-            time.sleep(seconds)
+        # In pieces: a signal that comes in the moment before the system's sleep begins does not end it.
+        end = _now() + seconds
+        while (rest := end - _now()) > 0:
+            time.sleep(min(rest, _PIECE))
 
     async def asleep(self, seconds: float) -> None:
         import asyncio  # the dearest import of all, and only this needs it
