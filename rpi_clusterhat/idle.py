@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Cost", "Idler", "Occupied", "break_even", "cost"]
 
 
+_MOST = 1e12
+
+
 class Occupied(Protocol):
     """What is known of a node that has power. Times are seconds of one clock."""
 
@@ -52,7 +55,7 @@ class Idler(Record):
 
     def __init__(self, idle_timeout: float = 600.0, min_on_time: float = 60.0) -> None:
         super().__init__(
-            _checked("idle_timeout", idle_timeout, "seconds", most=math.inf),
+            _checked("idle_timeout", idle_timeout, "seconds", endless=True),
             _checked("min_on_time", min_on_time, "seconds"),
         )
 
@@ -122,7 +125,7 @@ def cost(
     while it has room. T may be infinite. Raises `SettingError`.
     """
     rate = _checked("rate", rate, "requests per second")
-    timeout = _checked("idle_timeout", idle_timeout, "seconds", most=math.inf)
+    timeout = _checked("idle_timeout", idle_timeout, "seconds", endless=True)
     power = _checked("idle_power", idle_power, "watts")
     energy = _checked("boot_energy", boot_energy, "joules")
     came = rate * _checked("boot_time", boot_time, "seconds")
@@ -138,8 +141,13 @@ def cost(
     )
 
 
-def _checked(name: str, value: object, unit: str, *, most: float = 1e12) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        limit = f" and at most {most:g}" if math.isfinite(most) else ""
-        raise SettingError(f"{name}: {value!r}: must be {unit}, a number of at least 0{limit}")
+def _checked(name: str, value: object, unit: str, *, endless: bool = False) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (0 <= value <= _MOST or (endless and value == math.inf))
+    ):
+        raise SettingError(
+            f"{name}: {value!r}: must be {unit}, a number from 0 to {_MOST:g}{' or inf' if endless else ''}"
+        )
     return float(value)
