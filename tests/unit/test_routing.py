@@ -182,7 +182,7 @@ def test_leastconn_takes_the_fewest_in_flight_then_the_longest_unused() -> None:
 @pytest.mark.parametrize("asleep", ASLEEP)
 @pytest.mark.parametrize("starting", STARTING)
 def test_awake_before_starting_before_asleep(name: str, asleep: State, starting: State) -> None:
-    nodes = [Node("p1", asleep), Node("p2", starting, 5), Node("p3", State.READY, 9)]
+    nodes = [Node("p1", asleep), Node("p2", starting), Node("p3", State.READY, 9)]
     how = of_name(name)
     assert picks(how, nodes, 1) == ["p3"]
     assert picks(how, nodes[:2], 1) == ["p2"]
