@@ -32,7 +32,6 @@ __all__ = [
     "Readable",
     "Sleep",
     "Step",
-    "Steps",
     "TcpProbe",
     "UsbProbe",
     "Verdict",
@@ -360,7 +359,7 @@ class HttpProbe(TcpProbe):
         elif not _is_token(host_header):
             raise SettingError(f"host_header: {host_header!r}: must be a host's name in ASCII")
         self.path = path
-        self._expected = _statuses(expect)
+        self._expected = parse_statuses(expect)
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: rpi-clusterhat-probe\r\n"
             "Accept: */*\r\nConnection: close\r\n\r\n"
@@ -372,7 +371,7 @@ class HttpProbe(TcpProbe):
             yield from _until(Writable, connection, deadline)
             rest = rest[connection.send(rest) :]
         data = b""
-        while (status := _status(data)) is None:
+        while (status := read_status(data)) is None:
             if len(data) >= _ANSWER_MAX:
                 raise _DownError(f"no status in the first {_ANSWER_MAX // 1024} KiB from {self.target}")
             yield from _until(Readable, connection, deadline)
@@ -561,7 +560,7 @@ def _port(port: int) -> int:
     return port
 
 
-def _statuses(expect: str | Iterable[int]) -> frozenset[int]:
+def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
     found: set[int] = set()
     for part in expect.split(",") if isinstance(expect, str) else map(str, expect):
         low, dash, high = (x.strip() for x in part.partition("-"))
@@ -662,7 +661,7 @@ class _Lookup:
             self.finished = SYSTEM.now()
 
 
-def _status(data: bytes) -> int | bytes | None:
+def read_status(data: bytes) -> int | bytes | None:
     """The final status in what has come so far, None where more is needed, or the line that is not HTTP."""
     *lines, rest = data.split(b"\n")
     in_fields = False  # of an answer in between, whose end is an empty line
