@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .clock import Clock
-    from .cluster import Status
+    from .cluster import Cluster, Status
     from .ledger import NodeRecord
     from .opening import Bank
     from .power import State
@@ -128,6 +128,13 @@ class AsyncCluster(ClusterBase):
                 bank.backend.close()
             raise
         return cls(banks, clock)
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Self:
+        """The same open boards for asyncio. Either may be closed: then both are."""
+        new = cls.__new__(cls)
+        new._engine = cluster._engine  # noqa: SLF001
+        return new
 
     async def __aenter__(self) -> Self:
         return self
@@ -241,6 +248,11 @@ class AsyncNode(_Handle):
         """Its state, after a look at its line."""
         await self.powered()
         return self._record.state
+
+    async def probed(self, *, up: bool) -> None:
+        """See `rpi_clusterhat.Node.probed`."""
+        await _in_thread(lambda: self._engine.probed(self.name, up=up))
+        self._engine.deliver()
 
     @property
     def desired(self) -> bool | None:

@@ -30,6 +30,7 @@ __all__ = [
     "Opening",
     "Option",
     "Plugin",
+    "SupportsAddresses",
     "SupportsSetUp",
     "installed",
     "load",
@@ -81,6 +82,15 @@ class SupportsSetUp(Protocol):
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
         """Sets the output levels first and only then makes the lines outputs."""
+        ...
+
+
+@runtime_checkable
+class SupportsAddresses(Protocol):
+    """A backend that knows where its nodes answer, as a simulated one does."""
+
+    def addresses(self) -> Mapping[int, tuple[str, int]]:
+        """Host and TCP port, by the offset of the node's line."""
         ...
 
 

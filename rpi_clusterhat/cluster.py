@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from .backend import SupportsAddresses
 from .clock import SYSTEM
 from .config import load_settings
 from .engine import Again, Engine, Operation, is_over
@@ -150,6 +151,23 @@ class ClusterBase:
     def holds_levels(self) -> bool:
         """Whether nodes that are on stay on when this cluster is closed or its process ends."""
         return all(bank.backend.holds_levels for bank in self._engine.banks)
+
+    @property
+    def clock(self) -> Clock:
+        return self._engine.clock
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where nodes answer, host and TCP port by name, as far as their backend knows: the simulation's
+        does, where it was told to ``serve``."""
+        found: dict[str, tuple[str, int]] = {}
+        for bank in self._engine.banks:
+            if isinstance(bank.backend, SupportsAddresses):
+                known = bank.backend.addresses()
+                for name, role in zip(bank.names, bank.board.power, strict=False):
+                    if role.offset in known:
+                        found[name] = known[role.offset]
+        return found
 
     @property
     def spacing(self) -> float:
@@ -377,6 +395,11 @@ class Node(_Handle):
         """Its state, after a look at its line."""
         _ = self.powered
         return self._record.state
+
+    def probed(self, *, up: bool) -> None:
+        """Tells what a probe of it said: a node that is on is ready then, or is not any more."""
+        self._engine.probed(self.name, up=up)
+        self._engine.deliver()
 
     @property
     def desired(self) -> bool | None:

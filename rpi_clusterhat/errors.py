@@ -127,6 +127,43 @@ class SupersededError(ClusterHatError):
     """While a node waited for its turn to be switched on, someone switched it off. The others are on."""
 
 
+# Leases ---------------------------------------------------------------------------------------------
+
+
+class PoolError(ClusterHatError):
+    """The root of what keeps a pool from giving a node. ``retry_after`` says in how many seconds to ask
+    again, as far as the pool can tell; None where it cannot, or where asking again is no use."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class QueueFullError(PoolError):
+    """As many as ``queue`` allows wait for a node already. Refused at once; retryable."""
+
+
+class LeaseTimeoutError(PoolError, TimeoutError):
+    """No node was to be had within ``queue_timeout``. What was begun goes on: retryable."""
+
+
+class BootError(PoolError):
+    """The node that was to serve could not be switched on, or did not answer within ``boot_timeout``, and no
+    other one could be tried. It is left alone for ``retry_after_failure``; the text has the reason."""
+
+
+class NoNodeError(PoolError):
+    """No node may be used now: all that may be asked failed a short time ago. Retryable."""
+
+
+class NotReadyError(PoolError):
+    """Only a node that is ready was asked for (``passive``), and none is."""
+
+
+class PoolClosedError(PoolError, ClosedError):
+    """The pool is closed, or gives no new leases because it is being drained."""
+
+
 # Locks ----------------------------------------------------------------------------------------------
 
 

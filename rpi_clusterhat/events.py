@@ -9,7 +9,18 @@ from .record import Record
 if TYPE_CHECKING:
     from .power import State
 
-__all__ = ["BoardSetUp", "Event", "PowerLost", "StateChanged", "WaitingForRail"]
+__all__ = [
+    "BoardSetUp",
+    "BootBegun",
+    "BootEnded",
+    "BootFailed",
+    "Event",
+    "PoolEvent",
+    "PowerLost",
+    "Rested",
+    "StateChanged",
+    "WaitingForRail",
+]
 
 
 class StateChanged(Record):
@@ -20,7 +31,7 @@ class StateChanged(Record):
     new: State
     cause: str
     """``request``: somebody asked this cluster for it. ``outside``: it was found so at a read, so another
-    program, a power loss or a person did it. ``error``: an access failed."""
+    program, a power loss or a person did it. ``probe``: a probe said so. ``error``: an access failed."""
 
 
 class WaitingForRail(Record):
@@ -44,3 +55,43 @@ class BoardSetUp(Record):
 
 
 Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp
+
+
+class BootBegun(Record):
+    """A pool is about to switch a node on, or to see whether one that has power is ready."""
+
+    node: str
+    reason: str
+    """``lease``, ``hand``, ``outside`` (it was found with power) or ``check`` (a lease met a failure)."""
+
+
+class BootEnded(Record):
+    """A pool's node is ready."""
+
+    node: str
+    seconds: float
+    """From the moment it was asked for, its wait for the rail included."""
+    reason: str
+    """As in `BootBegun`."""
+
+
+class BootFailed(Record):
+    """A pool's node could not be switched on, or was not ready in time."""
+
+    node: str
+    reason: str
+    retry_after: float
+    """Seconds for which it is left alone."""
+
+
+class Rested(Record):
+    """A pool's node has no power any more."""
+
+    node: str
+    reason: str
+    """``idle``, ``hand``, ``failure``, ``outside`` or ``close``."""
+    seconds: float
+    """For how long it had power."""
+
+
+PoolEvent = BootBegun | BootEnded | BootFailed | Rested

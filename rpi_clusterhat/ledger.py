@@ -149,6 +149,13 @@ class Ledger:
                 self._outbox.append(StateChanged(record.name, old, new, cause))
         record.seen = True
 
+    def probed(self, name: str, *, up: bool) -> None:
+        """Takes over what a probe of a node said."""
+        with self.lock:
+            record = self.records[name]
+            if record.state is (State.ON if up else State.READY):
+                self._happen(record, Happening.ANSWER if up else Happening.SILENCE, "probe")
+
     # Events ---------------------------------------------------------------------------------------------
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:

@@ -5,21 +5,34 @@ from __future__ import annotations
 import heapq
 import threading
 from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["FakeClock"]
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class FakeClock:
     """A `rpi_clusterhat.clock.Clock` on which waiting takes no time: who sleeps moves it.
 
-    Of several tasks that sleep, the one that is due first moves the clock and wakes first. May be used from
-    any thread; ``asleep`` from one event loop at a time.
+    Of several tasks that sleep, the one that is due first moves the clock and wakes first. With ``by_hand``
+    a task's sleep does not move it: time stands still until `advance` or `pass_time`, which is for programs
+    that wait for things that may happen. May be used from any thread; ``asleep`` and ``pass_time`` from one
+    event loop at a time.
     """
 
-    def __init__(self, start: float = 1000.0) -> None:
+    def __init__(self, start: float = 1000.0, *, by_hand: bool = False) -> None:
         self._now = start
+        self._by_hand = by_hand
         self._lock = threading.Lock()
         self._due: list[tuple[float, int]] = []
+        self._sleepers: dict[tuple[float, int], tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
         self._number = count()
         self.sleeps: list[float] = []
         """What was slept, in order: an assertion on it says who waited for how long."""
@@ -34,6 +47,23 @@ class FakeClock:
         """Lets this many seconds pass."""
         with self._lock:
             self._now += seconds
+            woken = [self._sleepers.pop(due) for due in sorted(self._sleepers) if due[0] <= self._now]
+        for loop, future in woken:
+            loop.call_soon_threadsafe(_wake, future)
+
+    async def pass_time(self, seconds: float, *, turns: int = 50) -> None:
+        """Lets this many seconds pass, from one sleeper's end to the next, with ``turns`` turns of the event
+        loop for all tasks after each."""
+        import asyncio
+
+        end = self._now + seconds
+        while True:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            due = min(self._sleepers, default=(end, 0))[0]
+            if due >= end and self._now >= end:
+                return
+            self.advance(max(0.0, min(due, end) - self._now))
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
@@ -48,6 +78,16 @@ class FakeClock:
             return
         self.sleeps.append(seconds)
         due = (self._now + seconds, next(self._number))
+        if self._by_hand:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            with self._lock:
+                self._sleepers[due] = loop, future
+            try:
+                await future
+            finally:
+                self._sleepers.pop(due, None)
+            return
         heapq.heappush(self._due, due)
         try:
             while self._now < due[0]:
