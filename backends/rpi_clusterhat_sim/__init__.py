@@ -1,12 +1,14 @@
 """The ``sim`` backend: a simulated world instead of a board, used only when it is asked for.
 
 The world has rails that give way, nodes that boot and fail, boards that lose power; `World` says how to
-build one for a test, `world_of` how to reach the one behind an open backend.
+build one for a test, `world_of` how to reach the one behind an open backend. With the option ``serve``,
+`SimBackend.addresses` says where nodes that are up answer HTTP: see `Servers`.
 
 What it does not simulate: voltages and what a drooping one does short of a brown-out; what a node's load
-adds to its current; USB, networks, storage, consoles and what runs on a node; the time that a bus transfer
-takes, and the registers behind it; the controller's own supply, throttling and reboots (a reset that would
-cut the nodes is `Bank.lose_power`); a line's glitches. All figures that it starts from are chosen.
+adds to its current; USB, networks, storage, consoles and what runs on a node beside that service; the time
+that a bus transfer takes, and the registers behind it; the controller's own supply, throttling and reboots
+(a reset that would cut the nodes is `Bank.lose_power`); a line's glitches. All figures that it starts from
+are chosen.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from .driver import BankSpec, SimBackend
     from .faults import Fault, parse_faults
     from .history import Record
+    from .service import Service
+    from .serving import Servers
     from .state import StateFile
     from .supply import Model
     from .world import Bank, Node, RailState, World
@@ -35,6 +39,8 @@ __all__ = [
     "Node",
     "RailState",
     "Record",
+    "Servers",
+    "Service",
     "SimBackend",
     "StateFile",
     "World",
@@ -51,6 +57,8 @@ _HOMES = {
     "Node": "world",
     "RailState": "world",
     "Record": "history",
+    "Servers": "serving",
+    "Service": "service",
     "SimBackend": "driver",
     "StateFile": "state",
     "World": "world",
@@ -159,6 +167,7 @@ plugin = Plugin(
         Option(
             "fault", _faults, (), "what is to fail: p2:no-boot,p3:slow=3,p4:stuck-low,bus:error@5 and more"
         ),
+        Option("serve", parse_bool, False, "yes: nodes that are up answer HTTP on addresses of their own"),
         Option(
             "history", parse_int(0, 10**9), None, "how many records are kept [10000; in a state file 200]"
         ),

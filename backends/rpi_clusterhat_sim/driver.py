@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.backend import Line, Opening
 
     from .faults import Fault
+    from .serving import Servers
     from .world import Bank
 
     class Shared(Protocol):
@@ -57,7 +58,8 @@ class SimBackend:
 
     The world is a `World` or a `StateFile`. A bank that is not in it yet is made, with the given lines;
     of one that is, the lines must be some of its lines. ``holds=False`` plays a backend whose lines drop
-    back to low when it is closed or its process has died. May be used from any thread.
+    back to low when it is closed or its process has died. ``servers`` give its nodes addresses while it is
+    open; its source is the same world. May be used from any thread.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class SimBackend:
         holds: bool = True,
         spec: BankSpec = BankSpec(),  # noqa: B008 - immutable
         faults: Sequence[Fault] = (),
+        servers: Servers | None = None,
     ) -> None:
         self._shared: Shared = world
         self._lines = tuple(lines)
@@ -76,6 +79,8 @@ class SimBackend:
         self._bank_name = bank
         self._spec = spec
         self._holder = None if holds else new_holder()
+        self._servers = servers
+        self._served: dict[int, str] = {}
         self._closed = False
         self._known: tuple[World, Bank] | None = None
         with self._shared.look() as seen:
@@ -160,10 +165,30 @@ class SimBackend:
             bank.set_up(levels, self._holder)
             self._is_set_up = True
 
+    def addresses(self) -> dict[int, tuple[str, int]]:
+        """Host and port of each node, by offset, where nodes answer HTTP while they are up; empty where that
+        was not asked for. The first call starts it. Raises `BackendError` where there are no ports."""
+        self._check_open()
+        servers = self._servers
+        if servers is None:
+            return {}
+        if not self._served:
+            with self._shared.look() as world:
+                cells = self._find(world).cells
+            served = {offset: cells[offset].name for offset in sorted(self._offsets & cells.keys())}
+            try:
+                servers.add(served.values())
+            except OSError as error:
+                raise BackendError(f"the simulated nodes cannot have addresses: {error.strerror}") from error
+            self._served = served
+        return {offset: servers.address(name) for offset, name in self._served.items()}
+
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        if self._servers is not None:
+            self._servers.discard(self._served.values())
         if self._holder is not None:
             with self._shared.change() as world:
                 self._find(world).release([self._holder])
@@ -258,6 +283,7 @@ def open_sim(opening: Opening) -> SimBackend:
                 pos=options["pos"],
             ),
             faults=options["fault"],
+            servers=_servers(opening, world) if options["serve"] else None,
         )
     except BackendUnavailableError:
         raise
@@ -285,6 +311,17 @@ def _state_file(opening: Opening, options: Mapping[str, Any]) -> Shared:
         opening.shared[key] = StateFile(path, clock=opening.clock, history=history)
     file: Shared = opening.shared[key]
     return file
+
+
+def _servers(opening: Opening, world: World | Shared) -> Servers:
+    """The servers of all boards that are in this world."""
+    from .serving import Servers
+
+    key = f"sim.servers {getattr(world, 'path', '')}"
+    if key not in opening.shared:
+        opening.shared[key] = Servers(world)
+    servers: Servers = opening.shared[key]
+    return servers
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -1,0 +1,261 @@
+"""Simulated nodes that answer: which of them listens follows the world.
+
+The world stays what it is, a function of its events and the time. One thread looks at it every few
+milliseconds, and looks closer only when an event happened or something was to change by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from math import inf
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import BackendError, ClosedError, NodeNameError
+
+from .holders import is_alive
+from .service import Service
+from .state import StateFile
+from .world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Self
+
+    from rpi_clusterhat.clock import Clock
+
+    from .driver import Shared
+    from .world import Node
+
+__all__ = ["INTERVAL", "Servers"]
+
+INTERVAL = 0.005
+"""Seconds between two looks at the world."""
+
+
+class Servers:
+    """Addresses of simulated nodes, with a `rpi_clusterhat_sim.service.Service` on each while its node is up.
+
+        with Servers(world, ["p1", "p2"]) as servers:
+            host, port = servers.address("p1")
+
+    An address is the node's from the moment it is added until it is discarded. Who connects is refused while
+    the node is not up. A node that loses its power, browns out or is switched off and on resets all its
+    connections; one that hangs still lets clients in, and nobody gets an answer.
+
+    ``source`` is a `World` or a `StateFile`; ``ports`` are for nodes that are not to get any free one. One
+    thread serves all nodes, and runs while there are some. All methods may be called from any thread, but not
+    from within a look at the world or a change of it, which would keep that thread out.
+    """
+
+    def __init__(
+        self,
+        source: Shared,
+        names: Iterable[str] = (),
+        *,
+        host: str = "127.0.0.1",
+        ports: Mapping[str, int] | None = None,
+    ) -> None:
+        self._source = source
+        self._host = host
+        self._ports = dict(ports or {})
+        self._lock = threading.Lock()
+        self._stations: dict[str, _Station] = {}
+        self._leaving: list[_Station] = []
+        self._added = 0
+        self._thread: threading.Thread | None = None
+        self._seen: object = None
+        """What `_sight` was at the last close look."""
+        self._clock: Clock = SYSTEM
+        self._next_change = -inf
+        self._holders: set[str] = set()
+        self.add(names)
+
+    def __repr__(self) -> str:
+        return f"<Servers of {len(self._stations)} nodes of {self._source!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def add(self, names: Iterable[str]) -> None:
+        """Gives these nodes of the world an address; those that have one keep it.
+
+        Raises `NodeNameError` for a node that the world does not have, and `OSError` where an address cannot
+        be had; then none is added.
+        """
+        with self._lock:
+            new = [name for name in dict.fromkeys(names) if name not in self._stations]
+            if not new:
+                return
+            with self._source.look() as world:
+                for name in new:
+                    world.node(name)
+            stations: dict[str, _Station] = {}
+            try:
+                for name in new:
+                    stations[name] = _Station(name, self._host, self._ports.get(name, 0))
+            except OSError:
+                for station in stations.values():
+                    station.close()
+                raise
+            self._stations.update(stations)
+            self._added += 1
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=lambda: asyncio.run(self._run()), name="simulated nodes", daemon=True
+                )
+                self._thread.start()
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Takes these nodes' addresses back: when this returns, nothing of them is open any more."""
+        with self._lock:
+            leaving = [self._stations.pop(name) for name in dict.fromkeys(names) if name in self._stations]
+            self._leaving += leaving
+            thread = None if self._stations else self._thread
+        for station in leaving:
+            station.gone.wait()
+        if thread is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Discards all. May be called again."""
+        self.discard(list(self._stations))
+
+    def address(self, name: str) -> tuple[str, int]:
+        """Host and TCP port of a node. Raises `ClosedError` for one that has no address (any more)."""
+        station = self._stations.get(name)
+        if station is None:
+            raise ClosedError(f"{name} has no address, as it is not served: add it")
+        return station.address
+
+    # In the thread ----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while await self._release():
+                await self._look()
+                await asyncio.sleep(INTERVAL)
+        finally:
+            with self._lock:
+                rest = [*self._stations.values(), *self._leaving]
+            for station in rest:
+                station.close()
+                station.gone.set()
+
+    async def _release(self) -> bool:
+        """Closes the stations that are to go. Tells whether others are left; where not, the thread ends."""
+        with self._lock:
+            leaving, self._leaving = self._leaving, []
+            goes_on = bool(self._stations)
+            if not goes_on:
+                self._thread = None
+        if leaving:
+            for station in leaving:
+                station.close()
+            await asyncio.sleep(0)  # in which their sockets are closed
+            for station in leaving:
+                station.gone.set()
+        return goes_on
+
+    def _sight(self) -> object:
+        """Something that is another thing once anything happened in the world; None where that is unknown."""
+        source = self._source
+        if isinstance(source, World):
+            return self._added, source.timeline.version
+        if not isinstance(source, StateFile) or not all(map(is_alive, self._holders)):
+            return None
+        try:
+            status = os.stat(source.path)
+        except OSError:
+            return self._added, None
+        return self._added, status.st_ino, status.st_mtime_ns, status.st_size
+
+    async def _look(self) -> None:
+        sight = self._sight()
+        if sight is not None and sight == self._seen and self._clock.now() < self._next_change:
+            return
+        self._seen = sight
+        with self._lock:
+            stations = list(self._stations.values())
+        try:
+            with self._source.look() as world:
+                timeline = world.timeline
+                now = timeline.now()
+                self._clock = timeline.clock
+                next_change = world.next_event(now)
+                self._next_change = inf if next_change is None else next_change
+                self._holders = {holder for bank in world.banks.values() for holder in bank.holders.values()}
+                states = [_state(world, station.name, now) for station in stations]
+        except BackendError:  # the file cannot be read: as long as it says nothing else, all stays as it is
+            return
+        for station, (phase, boots) in zip(stations, states, strict=True):
+            try:
+                await station.follow(phase, boots)
+            except OSError:  # out of files, say: the next look tries again
+                self._seen = None
+
+
+def _state(world: World, name: str, now: float) -> tuple[str, int]:
+    try:
+        node: Node = world.node(name, at=now)
+    except NodeNameError:  # a state file that was removed
+        return "off", 0
+    return node.phase, node.boots
+
+
+class _Station:
+    """A node's address, and what listens there. Made in any thread, and used in that of `Servers`."""
+
+    def __init__(self, name: str, host: str, port: int) -> None:
+        self.name = name
+        self.gone = threading.Event()
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Never listens. While it is bound, nobody else gets the port, and who connects is refused.
+        self._reserved = self._bound((host, port))
+        self.address: tuple[str, int] = self._reserved.getsockname()[:2]
+        self._service: Service | None = None
+        self._boot = 0
+        """Which start of the node the service belongs to."""
+
+    def _bound(self, address: tuple[str, int]) -> socket.socket:
+        bound = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+        return bound
+
+    async def follow(self, phase: str, boots: int) -> None:
+        """Brings what listens in line with the node. Raises `OSError`."""
+        service = self._service
+        if service is not None and (phase not in ("up", "hung") or boots != self._boot):
+            self._abort()
+            service = None
+        if phase == "up" and service is None:
+            started = Service(self.name)
+            listening = self._bound(self.address)
+            try:
+                await started.start(sock=listening)
+            except OSError:
+                listening.close()
+                raise
+            self._service, self._boot = started, boots
+        elif phase == "hung" and service is not None and not service.frozen:
+            service.freeze()
+
+    def _abort(self) -> None:
+        if self._service is not None:
+            self._service.abort()
+            self._service = None
+
+    def close(self) -> None:
+        self._abort()
+        self._reserved.close()
