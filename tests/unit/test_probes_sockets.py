@@ -130,6 +130,21 @@ def closed_port() -> Generator[int, None, None]:
         yield holder.getsockname()[1]
 
 
+@contextlib.contextmanager
+def silent_port() -> Generator[int, None, None]:
+    """One whose listener's queue is full: the system drops what else comes."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        yield address[1]
+
+
 # TCP -------------------------------------------------------------------------------------------------------
 
 
@@ -149,16 +164,7 @@ def test_nobody_listens(ask: Callable[[Probe], Verdict]) -> None:
 
 @both
 def test_nobody_answers(ask: Callable[[Probe], Verdict]) -> None:
-    """A listener whose queue is full: the system drops what else comes."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", port))
+    with silent_port() as port:
         assert ask(TcpProbe("127.0.0.1", port, timeout=0.1)) == Verdict(
             False, f"no answer from 127.0.0.1:{port} within 0.1 s"
         )
@@ -243,8 +249,8 @@ ANSWERS: dict[str, tuple[Any, dict[str, Any], bool, str]] = {
 def test_answers(name: str) -> None:
     handle, arguments, up, reason = ANSWERS[name]
     with Server(handle) as server:
-        arguments = {"timeout": LONG, **arguments}
-        probe = HttpProbe("127.0.0.1", server.port, **arguments)
+        settings: dict[str, Any] = {"timeout": LONG, **arguments}
+        probe = HttpProbe("127.0.0.1", server.port, **settings)
         expected = Verdict(up, reason.format(f"127.0.0.1:{server.port}"))
         assert blocking(probe) == expected
         assert in_a_loop(probe) == expected
@@ -360,6 +366,15 @@ def test_each_address_of_a_name_is_tried(ask: Callable[[Probe], Verdict], resolv
         assert ask(TcpProbe("up", 80, timeout=LONG)) == Verdict(True, "connected to up:80")
         assert ask(TcpProbe("down", 80, timeout=LONG)) == Verdict(False, "connection refused by down:80")
         assert ask(TcpProbe("none", 80, timeout=LONG)).up is False
+
+
+@both
+def test_an_address_that_is_silent_leaves_time_for_the_next(
+    ask: Callable[[Probe], Verdict], resolver: Resolver
+) -> None:
+    with silent_port() as port, Server(until_it_leaves) as server:
+        resolver.names = {"p1": [("127.0.0.1", port), ("127.0.0.1", server.port)]}
+        assert ask(TcpProbe("p1", 80, timeout=0.4)) == Verdict(True, "connected to p1:80")
 
 
 @both
