@@ -216,17 +216,18 @@ class _Station:
         self.name = name
         self.gone = threading.Event()
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Never listens. While it is bound, nobody else gets the port, and who connects is refused.
-        self._reserved = self._bound((host, port))
+        # Never listens: while it is bound, nobody else gets the port, and who connects is refused.
+        self._reserved = self._bound((host, port), shares=False)
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # from now on, with our own
         self.address: tuple[str, int] = self._reserved.getsockname()[:2]
         self._service: Service | None = None
         self._boot = 0
         """Which start of the node the service belongs to."""
 
-    def _bound(self, address: tuple[str, int]) -> socket.socket:
+    def _bound(self, address: tuple[str, int], *, shares: bool) -> socket.socket:
         bound = socket.socket(self._family, socket.SOCK_STREAM)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shares)
             bound.bind(address)
         except OSError:
             bound.close()
@@ -241,7 +242,7 @@ class _Station:
             service = None
         if phase == "up" and service is None:
             started = Service(self.name)
-            listening = self._bound(self.address)
+            listening = self._bound(self.address, shares=True)
             try:
                 await started.start(sock=listening)
             except OSError:
