@@ -1,0 +1,315 @@
+"""One request, and the answer to it, as a handler sees them."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+import h11
+
+from .fields import tokens
+from .messages import HeadError, Limits, chunk, last_chunk, lines
+
+if TYPE_CHECKING:
+    import ipaddress
+    from collections.abc import Iterable, Sequence
+
+    from .fields import Field, Forwarding
+    from .messages import RequestHead
+    from .server import Connection
+    from .wire import Wire
+
+__all__ = ["NEVER", "ClientLeftError", "Exchange", "ServerSettings", "TimedOutError", "own_answer"]
+
+NEVER = float("inf")
+_KEPT = 65536
+"""Bytes of a request's body that are kept, so that it can be sent again."""
+
+
+class ServerSettings(NamedTuple):
+    """Bounds in numbers, bytes and seconds, by HAProxy's names."""
+
+    max_connections: int = 16384
+    max_connections_per_client: int = 10000
+    max_body: int = 0
+    min_body_rate: int = 500
+    timeout_http_request: float = 10.0
+    timeout_http_keep_alive: float = 60.0
+    timeout_client: float = 60.0
+    limits: Limits = Limits()
+    trust: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+
+class ClientLeftError(ConnectionError):
+    """The client has gone before it had its answer."""
+
+
+class TimedOutError(Exception):
+    """``what`` took too long: ``client`` or ``server``."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Exchange:
+    """One request, and the answer to it. Belongs to its connection's task."""
+
+    __slots__ = (
+        "_budget",
+        "_chunked",
+        "_connection",
+        "_length",
+        "_out",
+        "_reader",
+        "begun",
+        "bodyless",
+        "done",
+        "fields",
+        "has_body",
+        "host",
+        "keep_alive",
+        "kept",
+        "method",
+        "received",
+        "status",
+        "target",
+        "trailers",
+        "version",
+    )
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        self._reader = head.reader
+        self.method = head.method
+        self.version = head.version
+        self.target = head.target
+        self.host = head.host
+        self.fields = head.fields
+        self.has_body = any(name in (b"content-length", b"transfer-encoding") for name, _, _ in head.fields)
+        self.done = False
+        """All of the request has come."""
+        self.received = 0
+        self.kept: list[bytes] | None = []
+        """The body as far as it has come; None where that is too much to keep."""
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self.begun = False
+        self.bodyless = self.method == b"HEAD"
+        self.status = 0
+        said = tokens([value for name, _, value in head.fields if name == b"connection"])
+        self.keep_alive = b"close" not in said and (self.version >= b"1.1" or b"keep-alive" in said)
+        self._budget = connection.server.settings.timeout_client
+        self._chunked = False
+        self._length: int | None = None
+        self._out: list[bytes] = []
+        length = self.field(b"content-length")
+        most = connection.server.settings.max_body
+        if most and length is not None and int(length) > most:
+            raise HeadError(413, f"the body is longer than {most} bytes")
+        if not self.has_body:
+            self._reader.next_event()  # its end
+            self.done = True
+
+    @property
+    def peer(self) -> str:
+        return self._connection.peer
+
+    @property
+    def secure(self) -> bool:
+        return self._connection.secure
+
+    @property
+    def wire(self) -> Wire:
+        return self._connection.wire
+
+    @property
+    def forwarding(self) -> Forwarding:
+        return self._connection.forwarding
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first field of this name, given in lower case."""
+        return next((value for known, _, value in self.fields if known == name), None)
+
+    def limit_server(self, seconds: float | None) -> None:
+        """Ends the exchange with `TimedOutError` after so long; None lifts it."""
+        connection = self._connection
+        connection.deadlines[1] = NEVER if seconds is None else connection.loop.time() + seconds
+
+    # The request's body -----------------------------------------------------------------------------------
+
+    async def receive(self) -> bytes:
+        """The next part of the body; empty at its end."""
+        connection = self._connection
+        settings = connection.server.settings
+        while not self.done:
+            event = self._next_event()
+            if event is h11.NEED_DATA:
+                # A client that trickles runs out of time as surely as one that sends nothing.
+                began = connection.loop.time()
+                connection.deadlines[0] = began + self._budget
+                data = await connection.wire.receive()
+                connection.deadlines[0] = NEVER
+                if not data:
+                    raise ClientLeftError
+                rate = settings.min_body_rate
+                earned = len(data) / rate if rate else settings.timeout_client
+                self._budget += began - connection.loop.time() + earned
+                self._budget = min(settings.timeout_client, self._budget)
+                self._reader.receive_data(data)
+            elif isinstance(event, h11.Data):
+                data = self._taken(event)
+                if self.received > _KEPT:
+                    self.kept = None
+                return data
+            else:
+                assert isinstance(event, h11.EndOfMessage)
+                self.trailers = list(event.headers.raw_items())
+                self.done = True
+        return b""
+
+    def _taken(self, event: h11.Data) -> bytes:
+        data = bytes(event.data)
+        self.received += len(data)
+        most = self._connection.server.settings.max_body
+        if most and self.received > most:
+            raise HeadError(413, f"the body is longer than {most} bytes")
+        if self.kept is not None:
+            self.kept.append(data)
+        return data
+
+    def _next_event(self) -> object:
+        try:
+            return self._reader.next_event()
+        except h11.RemoteProtocolError as error:
+            raise HeadError(400, str(error)) from error
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the whole body has come; takes it in as far as it has, if that is little."""
+        while not self.done and self.kept is not None:
+            event = self._next_event()
+            if event is h11.NEED_DATA:
+                data = self._connection.wire.take()
+                if not data:
+                    return False
+                self._reader.receive_data(data)
+            elif isinstance(event, h11.Data):
+                self._taken(event)
+                if self.received > _KEPT:
+                    return False  # and it is not lost: what is kept is sent first
+            elif isinstance(event, h11.EndOfMessage):
+                self.trailers = list(event.headers.raw_items())
+                self.done = True
+        return self.done
+
+    # The answer -------------------------------------------------------------------------------------------
+
+    def interim(self, status: int, reason: bytes, fields: Sequence[Field]) -> None:
+        """A 1xx, which an HTTP/1.0 client would not understand."""
+        if self.version >= b"1.1" and not self.begun:
+            self.wire.write(lines(b"HTTP/1.1 %d %b" % (status, reason), fields))
+
+    def begin(
+        self,
+        status: int,
+        reason: bytes,
+        fields: Sequence[Field],
+        more: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        length: int | None,
+        none: bool = False,
+    ) -> None:
+        """The head of the answer. length: of the body; None where that is not known before its end. none:
+        there is neither a body nor a length."""
+        self.begun = True
+        self.status = status
+        self.bodyless = self.bodyless or none or status in (204, 304)
+        extra = list(more)
+        if length is not None and status != 204:
+            extra.append((b"Content-Length", b"%d" % length))
+        elif length is None and not self.bodyless:
+            if self.version >= b"1.1":
+                self._chunked = True
+                extra.append((b"Transfer-Encoding", b"chunked"))
+            else:
+                self.keep_alive = False
+        if not self.done or self._connection.server.draining:
+            self.keep_alive = False
+        if not self.keep_alive:
+            extra.append((b"Connection", b"close"))
+        elif self.version < b"1.1":
+            extra.append((b"Connection", b"keep-alive"))
+        self._length = length
+        self._out.append(lines(b"HTTP/1.1 %d %b" % (status, reason), fields, extra))
+
+    def send(self, data: bytes) -> None:
+        """A part of the body; goes out with the next `flush` or `end`."""
+        if data and not self.bodyless:
+            self._out.append(chunk(data) if self._chunked else data)
+
+    async def flush(self) -> None:
+        out = self._out
+        if out:
+            self.wire.write(out[0] if len(out) == 1 else b"".join(out))
+            self._out = []
+        if self.wire.paused or self.wire.lost:
+            deadlines = self._connection.deadlines
+            deadlines[2] = self._connection.loop.time() + self._connection.server.settings.timeout_client
+            try:
+                await self.wire.drain()
+            except ConnectionResetError:
+                raise ClientLeftError from None
+            deadlines[2] = NEVER
+
+    async def end(self, trailers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        if self._chunked:
+            self._out.append(last_chunk(trailers))
+        await self.flush()
+
+    async def reply(
+        self,
+        status: int,
+        more: Sequence[tuple[bytes, bytes]] = (),
+        body: bytes = b"",
+        kind: bytes = b"text/plain",
+    ) -> None:
+        """A whole answer of this program's own."""
+        head = [(b"Date", formatdate(usegmt=True).encode()), *more]
+        if body:
+            head.append((b"Content-Type", kind if b";" in kind else kind + b"; charset=utf-8"))
+        self.begin(status, _REASONS.get(status, b""), (), head, length=len(body))
+        self.send(body)
+        await self.end()
+
+    def unread(self) -> bytes:
+        """What has come after the request."""
+        return self._reader.trailing_data[0]
+
+    @property
+    def cut_short(self) -> str | None:
+        """Why it is being cancelled: ``left``, ``client`` or ``server``."""
+        return "left" if self._connection.left else self._connection.timed_out
+
+    def become_tunnel(self) -> bytes:
+        """From here on the connection is no HTTP any more. Answers with what has come after the request."""
+        self._connection.tunnel = True
+        self.keep_alive = False
+        self.begun = True
+        return self.unread() + self.wire.take()
+
+
+def own_answer(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """A short answer of this program's own, after which the connection ends."""
+    body = text.encode() + b"\n"
+    head = [
+        (b"Date", formatdate(usegmt=True).encode()),
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Connection", b"close"),
+        *more,
+    ]
+    return lines(b"HTTP/1.1 %d %b" % (status, _REASONS.get(status, b"")), (), head) + body

@@ -1,0 +1,259 @@
+"""One request to a node, and the node's answer to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import h11
+
+from .fields import end_to_end, is_upgrade, tokens, trailer_fields
+from .messages import HeadError, Limits, chunk, last_chunk, lines, read_head, response, response_reader
+from .tunnel import tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from rpi_clusterhat import Lease
+
+    from .exchange import Exchange
+    from .fields import Field
+    from .messages import ResponseHead
+    from .nodes import Nodes
+    from .wire import Wire
+
+__all__ = ["Forward", "NodeError"]
+
+_IDEMPOTENT = frozenset([b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"])
+_LIMITS = Limits(header_size=65536, request_line=65536, headers=200)
+
+
+class NodeError(Exception):
+    """A node that did not do its part. ``sent``: whether it may have got the request. ``stale``: only a
+    connection that had been kept open was the trouble."""
+
+    def __init__(self, text: str, *, sent: bool = True, stale: bool = False) -> None:
+        super().__init__(text)
+        self.sent = sent
+        self.stale = stale
+
+
+class BadAnswerError(NodeError):
+    """A node answered, and what it answered is no HTTP. To ask again is no use."""
+
+
+class Forward:
+    """Sends one request to a node. May be tried again with another, as far as `NodeError` says."""
+
+    def __init__(
+        self, exchange: Exchange, nodes: Nodes, *, timeout_server: float, timeout_tunnel: float
+    ) -> None:
+        self._exchange = exchange
+        self._nodes = nodes
+        self._timeout = timeout_server
+        self._silence = timeout_tunnel
+        self._upgrade = exchange.version >= b"1.1" and is_upgrade(exchange.fields)
+        self._chunked = exchange.field(b"transfer-encoding") is not None
+        self._idempotent = exchange.method in _IDEMPOTENT
+        self.tunnelled = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request may be sent again even if a node has got it."""
+        return self._idempotent and self._exchange.kept is not None
+
+    async def run(self, node: str, lease: Lease, upgraded: Callable[[], object]) -> None:
+        """Sends the request to a node and its answer to the client. Raises `NodeError` as long as the client
+        has got nothing. Tells when it becomes a tunnel."""
+        exchange = self._exchange
+        wire = self._nodes.take(node, repeatable=self.repeatable)
+        fresh = wire is None
+        if wire is None:
+            try:
+                wire = await self._nodes.connect(node)
+            except (OSError, TimeoutError) as error:
+                raise NodeError(f"{node} cannot be reached: {error or 'no answer'}", sent=False) from error
+        body: asyncio.Task[None] | None = None
+        whole = False
+        try:
+            wire.write(self._head(node))
+            if exchange.has_body:
+                if exchange.at_hand:
+                    wire.write(self._whole_body())
+                else:
+                    body = asyncio.create_task(self._send_body(wire, lease))
+            if body is None:
+                exchange.limit_server(self._timeout)
+            try:
+                head = await self._answer(wire, body)
+            except NodeError as error:
+                error.stale = not fresh
+                raise
+            if head.status == 101:
+                await self._tunnel(wire, head, lease, upgraded)
+            else:
+                whole = await self._relay(wire, head, lease)
+        finally:
+            exchange.limit_server(None)
+            if body is not None:
+                whole = whole and body.done() and not body.cancelled() and body.exception() is None
+                body.cancel()
+                await asyncio.gather(body, return_exceptions=True)
+            if whole:
+                self._nodes.give_back(node, wire)
+            else:
+                wire.abort()
+
+    # The request ------------------------------------------------------------------------------------------
+
+    def _head(self, node: str) -> bytes:
+        exchange = self._exchange
+        fields = end_to_end(exchange.fields)
+        if not exchange.host and not any(name == b"host" for name, _, _ in fields):
+            host, port = self._nodes.addresses[node]
+            fields.insert(0, (b"host", b"Host", f"{host}:{port}".encode()))
+        fields = exchange.forwarding.add(fields, exchange.host, exchange.version)
+        more: list[tuple[bytes, bytes]] = []
+        if self._chunked:
+            more.append((b"Transfer-Encoding", b"chunked"))
+        if self._upgrade:
+            more += [(b"Connection", b"Upgrade")]
+            more += [(raw, value) for name, raw, value in exchange.fields if name == b"upgrade"]
+        elif b"trailers" in tokens([value for name, _, value in exchange.fields if name == b"te"]):
+            more += [(b"TE", b"trailers"), (b"Connection", b"TE")]
+        return lines(b"%b %b HTTP/1.1" % (exchange.method, exchange.target), fields, more)
+
+    def _whole_body(self) -> bytes:
+        exchange = self._exchange
+        data = b"".join(exchange.kept or ())
+        if not self._chunked:
+            return data
+        return (chunk(data) if data else b"") + last_chunk(trailer_fields(exchange.trailers))
+
+    async def _parts(self) -> AsyncGenerator[bytes]:
+        for data in list(self._exchange.kept or ()):
+            yield data
+        while data := await self._exchange.receive():
+            yield data
+
+    async def _send_body(self, wire: Wire, lease: Lease) -> None:
+        exchange = self._exchange
+        async for data in self._parts():
+            lease.touch()
+            wire.write(chunk(data) if self._chunked else data)
+            if wire.paused or wire.lost:
+                exchange.limit_server(self._timeout)
+                await wire.drain()
+                exchange.limit_server(None)
+        if self._chunked:
+            wire.write(last_chunk(trailer_fields(exchange.trailers)))
+        exchange.limit_server(self._timeout)
+
+    # The answer -------------------------------------------------------------------------------------------
+
+    async def _answer(self, wire: Wire, body: asyncio.Task[None] | None) -> ResponseHead:
+        """The head of the final answer, or of one that changes the protocol; interim ones are passed on."""
+        exchange = self._exchange
+        reader = response_reader(exchange.method, upgrade=self._upgrade)
+        rest = b""
+        while True:
+            raw, rest = await self._read_head(wire, rest, body)
+            try:
+                head = response(raw, reader, _LIMITS)
+            except HeadError as error:
+                raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
+            if head.status >= 200 or head.status == 101:
+                if head.status == 101 and not self._upgrade:
+                    raise BadAnswerError("the node changed the protocol without being asked to")
+                if rest:
+                    reader.receive_data(rest)
+                return head
+            exchange.interim(head.status, head.reason, end_to_end(head.fields))
+
+    async def _read_head(
+        self, wire: Wire, rest: bytes, body: asyncio.Task[None] | None
+    ) -> tuple[bytes, bytes]:
+        reading = read_head(wire, rest, _LIMITS)
+        try:
+            if body is None or body.done():
+                raw, rest = await reading
+            else:
+                raw, rest = await self._beside(body, reading)
+        except HeadError as error:
+            if wire.ended:
+                raise NodeError("the node closed the connection within its answer's head") from error
+            raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
+        if not raw:
+            raise NodeError("the node closed the connection without an answer")
+        return raw, rest
+
+    async def _beside(
+        self, body: asyncio.Task[None], reading: Coroutine[None, None, tuple[bytes, bytes]]
+    ) -> tuple[bytes, bytes]:
+        """Reads while the body is being sent; what goes wrong with the client's body ends both."""
+        head = asyncio.create_task(reading)
+        try:
+            await asyncio.wait((head, body), return_when=asyncio.FIRST_COMPLETED)
+            if body.done() and not head.done():
+                error = body.exception()
+                if error is not None and type(error) is not ConnectionResetError:
+                    raise error
+                # A node that takes no more may have said why.
+                await asyncio.wait((head,))
+            return head.result()
+        finally:
+            head.cancel()
+
+    async def _relay(self, wire: Wire, head: ResponseHead, lease: Lease) -> bool:
+        """Passes the answer on as it comes. Whether the node's connection can be used again."""
+        exchange = self._exchange
+        reader = head.reader
+        fields = end_to_end(head.fields)
+        length = next((int(value) for name, _, value in fields if name == b"content-length"), None)
+        silent = head.status in (204, 304) or exchange.method == b"HEAD"
+        kept: list[Field] = [field for field in fields if field[0] != b"content-length"]
+        via = [(b"Via", head.version + b" rpi-clusterhat")]
+        exchange.begin(head.status, head.reason, kept, via, length=length, none=silent and length is None)
+        streaming = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, _, v in fields)
+        exchange.limit_server(None if streaming else self._timeout)
+        trailers: list[tuple[bytes, bytes]] = []
+        try:
+            while True:
+                event = reader.next_event()
+                if isinstance(event, h11.Data):
+                    exchange.send(bytes(event.data))
+                elif event is h11.NEED_DATA:
+                    await exchange.flush()
+                    lease.touch()
+                    if not streaming:
+                        exchange.limit_server(self._timeout)
+                    reader.receive_data(await wire.receive())
+                else:
+                    if isinstance(event, h11.EndOfMessage):
+                        trailers = trailer_fields(event.headers.raw_items())
+                    break
+        except h11.RemoteProtocolError as error:
+            # What has been sent must not look whole.
+            lease.failed()
+            raise ConnectionAbortedError(str(error)) from error
+        exchange.limit_server(None)
+        await exchange.end(trailers)
+        return reader.their_state is h11.DONE and not reader.trailing_data[0]
+
+    async def _tunnel(
+        self, wire: Wire, head: ResponseHead, lease: Lease, upgraded: Callable[[], object]
+    ) -> None:
+        exchange = self._exchange
+        exchange.limit_server(None)
+        fields = end_to_end(head.fields)
+        more = [(raw, value) for name, raw, value in head.fields if name == b"upgrade"]
+        exchange.interim(
+            101,
+            head.reason,
+            [*fields, *((b"", raw, value) for raw, value in more), (b"", b"Connection", b"Upgrade")],
+        )
+        self.tunnelled = True
+        upgraded()
+        first = exchange.become_tunnel()
+        after = head.reader.trailing_data[0] + wire.take()
+        await tunnel(exchange.wire, wire, first, after, lambda _: lease.touch(), self._silence)

@@ -1,0 +1,270 @@
+"""What happens to a request: it gets a lease on a node, and goes there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from fnmatch import translate
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat import (
+    BootError,
+    LeaseTimeoutError,
+    PoolError,
+    State,
+)
+
+from . import cold, pages
+from .forward import BadAnswerError, Forward, NodeError
+
+if TYPE_CHECKING:
+    from rpi_clusterhat import AsyncNodePool, Lease
+
+    from .exchange import Exchange
+    from .nodes import Nodes
+    from .options import Options
+    from .stats import Stats
+
+__all__ = ["Gateway"]
+
+_COOKIE = b"clusterhat-node"
+"""Brings a client that was shown the waiting page back to the node that starts for it, and not to another
+one that would have to be started too."""
+
+_ATTEMPTS = 3
+
+_log = logging.getLogger("clusterhat_proxy")
+
+
+def _patterns(globs: tuple[str, ...], flags: int = 0) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(translate, globs)), flags) if globs else None
+
+
+class Gateway:
+    """A handler for `server.Server`. Belongs to the pool's event loop."""
+
+    def __init__(self, pool: AsyncNodePool, nodes: Nodes, options: Options, stats: Stats) -> None:
+        self._pool = pool
+        self._nodes = nodes
+        self._options = options
+        self._stats = stats
+        self._paths = _patterns(options.ignore_path)
+        self._agents = _patterns(options.ignore_agent, re.IGNORECASE)
+        self._name = options.hash_on.name.lower().encode()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answers one request."""
+        stats = self._stats
+        stats.in_flight += 1
+        visit = _Visit()
+        outcome = "aborted"
+        try:
+            await self._serve(exchange, visit)
+            outcome = str(exchange.status or 101)
+        except asyncio.CancelledError:
+            why = exchange.cut_short
+            if why == "left":
+                outcome = "left"
+            elif not exchange.begun:
+                outcome = "504" if why == "server" else "408"
+            raise
+        finally:
+            stats.in_flight -= 1
+            stats.requests[outcome, visit.temperature] += 1
+            if self._options.access_log:
+                _log.info(
+                    "%s %r %s %s", exchange.peer, exchange.target.decode("ascii"), outcome, visit.node or "-"
+                )
+
+    async def _serve(self, exchange: Exchange, visit: _Visit) -> None:
+        forward = Forward(
+            exchange,
+            self._nodes,
+            timeout_server=self._options.timeout_server,
+            timeout_tunnel=self._options.timeout_tunnel or 0.0,
+        )
+        passive = self._is_ignored(exchange)
+        key = self._key(exchange)
+        tried: set[str] = set()
+        trouble: NodeError | None = None
+        wanted = self._promised(exchange)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self._stats.retries += 1
+            lease = self._pool.lease(wanted, key=key, passive=passive, exclude=tried or None)
+            try:
+                if not await self._begin(exchange, lease, visit):
+                    pass
+                elif self._options.mode == "redirect":
+                    await self._redirect(exchange, lease.node)
+                else:
+                    await self._forward(forward, lease)
+            except NodeError as error:
+                trouble = error
+                if error.stale:
+                    self._nodes.forget(lease.node)
+                elif not isinstance(error, BadAnswerError):
+                    lease.failed()
+                    tried = self._others_than(lease.node, tried)
+                if isinstance(error, BadAnswerError) or (error.sent and not forward.repeatable):
+                    break
+                wanted = None
+            except PoolError as error:
+                await self._refuse(exchange, error)
+                return
+            else:
+                return
+            finally:
+                lease.release()
+        _log.warning("%s: %s", visit.node, trouble)
+        await self._fail(exchange, 502, str(trouble))
+
+    def _others_than(self, node: str, tried: set[str]) -> set[str]:
+        """What not to try next; nothing where there is no other."""
+        tried = tried | {node}
+        members = self._pool.members.values()
+        return tried if any(m.name not in tried and m.state is not State.FAILED for m in members) else set()
+
+    async def _begin(self, exchange: Exchange, lease: Lease, visit: _Visit) -> bool:
+        """Whether the lease has its node now. If not, the client was told to come again."""
+        if lease.ask():
+            visit.temperature = "warm" if visit.temperature == "none" else visit.temperature
+        else:
+            visit.temperature = "cold"
+            answer = cold.decide(self._options.cold, exchange.method, exchange.field(b"accept"))
+            if answer != "hold":
+                visit.node = lease.node
+                await self._ask_to_wait(exchange, lease, answer)
+                return False
+            await lease.wait()
+        visit.node = lease.node
+        return True
+
+    async def _forward(self, forward: Forward, lease: Lease) -> None:
+        try:
+            await forward.run(lease.node, lease, self._upgraded)
+        finally:
+            self._stats.tunnels -= forward.tunnelled
+
+    def _upgraded(self) -> None:
+        self._stats.tunnels += 1
+
+    async def _redirect(self, exchange: Exchange, node: str) -> None:
+        host, port = self._nodes.addresses[node]
+        name = f"[{host}]" if ":" in host else host
+        place = name if port == 80 else f"{name}:{port}"
+        target = exchange.target if exchange.target.startswith(b"/") else b"/"
+        location = f"http://{place}".encode() + target
+        await exchange.reply(307, [(b"Location", location), (b"Cache-Control", b"no-store")])
+
+    # Which node -------------------------------------------------------------------------------------------
+
+    def _is_ignored(self, exchange: Exchange) -> bool:
+        """Whether the request neither wakes a node nor keeps one awake."""
+        if self._paths is not None:
+            path = exchange.target.partition(b"?")[0].decode("ascii")
+            if self._paths.match(path):
+                return True
+        if self._agents is not None:
+            agent = (exchange.field(b"user-agent") or b"").decode("latin-1")
+            return bool(self._agents.match(agent))
+        return False
+
+    def _key(self, exchange: Exchange) -> str | None:
+        if self._options.balance != "hash":
+            return None
+        part = self._options.hash_on.part
+        if part == "client":
+            return exchange.peer
+        if part == "path":
+            return exchange.target.partition(b"?")[0].decode("ascii")
+        value = exchange.field(self._name) if part == "header" else _cookie(exchange, self._name)
+        return None if value is None else value.decode("latin-1")
+
+    def _promised(self, exchange: Exchange) -> str | None:
+        """The node that a client was told to wait for, as long as it can be used."""
+        if self._options.cold == "hold":
+            return None
+        said = _cookie(exchange, _COOKIE)
+        member = self._pool.members.get(said.decode("latin-1")) if said else None
+        if member is None or member.state in (State.FAILED, State.OFF, State.STOPPING):
+            return None
+        return member.name
+
+    # Answers of our own -----------------------------------------------------------------------------------
+
+    async def _ask_to_wait(self, exchange: Exchange, lease: Lease, answer: str) -> None:
+        core = self._pool.core
+        member = lease.member
+        estimate = core.estimate(member)
+        whole = max(core.boots, default=self._pool.settings.boot_estimate)
+        again = cold.retry_after(estimate)
+        view = cold.Waiting(
+            node=lease.node,
+            state=str(member.state) if member else "full",
+            elapsed=max(0.0, whole - estimate),
+            expected=whole,
+            queue=max(0, core.waiting - 1),
+            nodes={name: str(m.state) for name, m in self._pool.members.items()},
+            retry_after=again,
+        )
+        head = [
+            (b"Retry-After", b"%d" % again),
+            (b"Cache-Control", b"no-store"),
+            (b"Vary", b"Accept"),
+        ]
+        if answer == "problem":
+            await exchange.reply(
+                503, head, cold.waiting_problem(view), b"application/problem+json;charset=utf-8"
+            )
+            return
+        if lease.node:
+            age = cold.retry_after(2 * whole)
+            head.append(
+                (
+                    b"Set-Cookie",
+                    _COOKIE + f"={lease.node}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax".encode(),
+                )
+            )
+        head.append((b"Content-Security-Policy", pages.POLICY))
+        reload = exchange.method in (b"GET", b"HEAD")
+        await exchange.reply(503, head, pages.waiting_page(view, reload=reload), b"text/html")
+
+    async def _refuse(self, exchange: Exchange, error: PoolError) -> None:
+        status = 504 if isinstance(error, LeaseTimeoutError | BootError) else 503
+        await self._fail(exchange, status, str(error), error.retry_after)
+
+    async def _fail(self, exchange: Exchange, status: int, detail: str, seconds: float | None = None) -> None:
+        again = None if seconds is None else cold.retry_after(seconds)
+        head = [(b"Cache-Control", b"no-store"), (b"Vary", b"Accept")]
+        if again is not None:
+            head.append((b"Retry-After", b"%d" % again))
+        title = HTTPStatus(status).phrase
+        if cold.decide("page", b"GET", exchange.field(b"accept")) == "html":
+            head.append((b"Content-Security-Policy", pages.POLICY))
+            await exchange.reply(status, head, pages.error_page(status, title, detail, again), b"text/html")
+        else:
+            body = cold.problem(status, title, detail, again)
+            await exchange.reply(status, head, body, b"application/problem+json;charset=utf-8")
+
+
+class _Visit:
+    """What is told of a request when it is over."""
+
+    __slots__ = ("node", "temperature")
+
+    def __init__(self) -> None:
+        self.node = ""
+        self.temperature = "none"
+
+
+def _cookie(exchange: Exchange, name: bytes) -> bytes | None:
+    for field, _, value in exchange.fields:
+        if field == b"cookie":
+            for pair in value.split(b";"):
+                key, _, said = pair.strip().partition(b"=")
+                if key.lower() == name.lower():
+                    return said
+    return None

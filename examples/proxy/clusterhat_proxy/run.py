@@ -1,0 +1,247 @@
+"""From options to a running proxy, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import signal
+import ssl
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, ClusterHatError
+from rpi_clusterhat.probes import HttpProbe, TcpProbe
+from rpi_clusterhat.traffic import Counters, Traffic
+
+from . import systemd
+from .admin import Admin
+from .gateway import Gateway
+from .messages import Limits
+from .nodes import Nodes
+from .options import OptionError, parse
+from .server import Server, ServerSettings
+from .stats import Stats
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from rpi_clusterhat.probes import Probe
+
+    from .options import Address, Options
+
+__all__ = ["main"]
+
+_log = logging.getLogger("clusterhat_proxy")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the proxy until a signal ends it. The exit code: 0, 1 after a failure, 2 for a wrong option."""
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+        logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s")
+        asyncio.run(_Proxy(options).run())
+    except OptionError as error:
+        return _say(error, 2)
+    except (ClusterHatError, OSError) as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:  # before the loop takes care of it
+        return 130
+    return 0
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"clusterhat-proxy: {error}", file=sys.stderr)
+    return code
+
+
+class _Proxy:
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._context = _tls(options)
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+
+    async def run(self) -> None:
+        options = self._options
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        _allow_files(options.max_connections)
+        async with AsyncExitStack() as stack:
+            cluster = await stack.enter_async_context(await AsyncCluster.open(**_cluster_arguments(options)))
+            addresses = options.addresses(cluster.names, cluster.addresses)
+            pool = AsyncNodePool(
+                cluster,
+                probe=lambda name: _probe(options, addresses[name]),
+                settings=options.pool_settings(),
+                traffic=_traffic(options),
+            )
+            nodes = Nodes(addresses, options.timeout_connect)
+            stack.callback(nodes.close)
+            pool.subscribe(lambda event: nodes.forget(event.node) if _ends(event) else None)
+            stats = Stats(loop.time())
+            server = Server(Gateway(pool, nodes, options, stats), _server_settings(options))
+            admin = Admin(pool, stats, server, options, addresses)
+            await pool.open()
+            try:
+                await self._serve(server, admin)
+                await self._drain(server, admin)
+            finally:
+                await pool.close(off=options.off_at_exit)
+
+    async def _serve(self, server: Server, admin: Admin) -> None:
+        """Listens until a signal says to stop."""
+        options = self._options
+        given = systemd.listen_sockets()
+        where = await _listen(server, options.listen, given.get("proxy", []), self._context)
+        scheme = "https" if self._context else "http"
+        print("\n".join(f"proxy on {scheme}://{_authority(address)}/" for address in where), flush=True)
+        page = [options.admin] if options.admin is not None else []
+        for address in await _listen(admin.server, page, given.get("admin", []), None):
+            print(f"status on http://{_authority(address)}/", flush=True)
+        systemd.ready()
+        alive = asyncio.create_task(_stay_alive())
+        try:
+            while await self._signals.get() == signal.SIGHUP:
+                self._reload()
+        finally:
+            alive.cancel()
+
+    def _reload(self) -> None:
+        """Takes the certificate anew: connections that there are keep the old one."""
+        systemd.reloading()
+        try:
+            if self._context is not None:
+                _load_certificate(self._context, self._options)
+                _log.info("the certificate was loaded anew")
+        except (OSError, OptionError) as error:
+            _log.warning("the old certificate stays: %s", error)
+        systemd.ready()
+
+    async def _drain(self, server: Server, admin: Admin) -> None:
+        systemd.stopping()
+        again = asyncio.create_task(self._signals.get())
+        drained = asyncio.create_task(server.drain(self._options.drain_timeout))
+        await asyncio.wait((again, drained), return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        if not drained.done():
+            _log.warning("ended at once, with %d requests under way", server.busy)
+            drained.cancel()
+        elif not drained.result():
+            _log.warning("requests were cut off after %g s", self._options.drain_timeout)
+        await asyncio.gather(drained, return_exceptions=True)
+        await server.drain(0)
+        await admin.server.drain(0)
+
+
+async def _listen(
+    server: Server,
+    addresses: Sequence[Address],
+    sockets: Sequence[socket.socket],
+    context: ssl.SSLContext | None,
+) -> list[tuple[str, int]]:
+    """Listens on the sockets that systemd gave, else on the addresses."""
+    where: list[tuple[str, int]] = []
+    for sock in sockets:
+        where += await server.listen(sock=sock, context=context)
+    if not sockets:
+        for host, port in addresses:
+            try:
+                where += await server.listen(host, port, context=context)
+            except OSError as error:
+                raise OSError(
+                    f"cannot listen on {_authority((host, port))}: {error.strerror or error}"
+                ) from error
+    return where
+
+
+def _authority(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _stay_alive() -> None:
+    seconds = systemd.watchdog_interval()
+    while seconds is not None:
+        systemd.alive()
+        await asyncio.sleep(seconds)
+
+
+# From options to what they mean ---------------------------------------------------------------------------
+
+
+def _cluster_arguments(options: Options) -> dict[str, Any]:
+    arguments = options.cluster_arguments()
+    if options.backend == "sim":  # its nodes are to be there for the proxy to reach
+        arguments["options"] = {"serve": "yes", **(arguments["options"] or {})}
+    return arguments
+
+
+def _probe(options: Options, address: tuple[str, int]) -> Probe:
+    host, port = address
+    if options.probe == "tcp":
+        return TcpProbe(host, port, timeout=options.probe_timeout or 0.3)
+    return HttpProbe(
+        host,
+        port,
+        options.probe_path,
+        expect=options.probe_expect,
+        timeout=options.probe_timeout or 1.0,
+    )
+
+
+def _traffic(options: Options) -> Traffic | None:
+    if not options.network_activity:
+        return None
+    return Traffic(Counters(options.network_interface), options.network_activity)
+
+
+def _server_settings(options: Options) -> ServerSettings:
+    return ServerSettings(
+        max_connections=options.max_connections,
+        max_connections_per_client=options.max_connections_per_client,
+        max_body=options.max_body or 0,
+        min_body_rate=options.min_body_rate,
+        timeout_http_request=options.timeout_http_request,
+        timeout_http_keep_alive=options.timeout_http_keep_alive,
+        timeout_client=options.timeout_client,
+        limits=Limits(options.max_header_size, options.max_request_line, options.max_headers),
+        trust=options.trust_proxy,
+    )
+
+
+def _ends(event: object) -> bool:
+    return type(event).__name__ in ("Rested", "BootFailed")
+
+
+def _tls(options: Options) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, options)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, options: Options) -> None:
+    assert options.tls_cert is not None
+    try:
+        # Tried apart first: a pair that does not fit must not replace one that does.
+        for target in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            target.load_cert_chain(options.tls_cert, options.tls_key)
+    except ssl.SSLError as error:
+        raise OptionError(f"--tls-cert {options.tls_cert}: {error.reason or error}") from error
+
+
+def _allow_files(connections: int) -> None:
+    """Raises this process's limit of open files to what so many clients need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            _log.warning("this process may have %d files open: not enough for --max-connections", most)
