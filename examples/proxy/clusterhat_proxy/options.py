@@ -222,10 +222,13 @@ def _choice(*choices: str) -> _Kind[Any]:
     return _Kind(read)
 
 
+_NAMELESS = {"client": HashOn("client"), "path": HashOn("path")}
+
+
 def _read_hash_on(text: str) -> HashOn:
     part, _, name = text.partition(":")
-    if text == "client" or text == "path":  # noqa: PLR1714  # as type checkers see which it is
-        return HashOn(text)
+    if text in _NAMELESS:
+        return _NAMELESS[text]
     # A name is a token: RFC 9110, section 5.6.2.
     if part in ("header", "cookie") and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         return HashOn("header", name.lower()) if part == "header" else HashOn("cookie", name)
@@ -665,12 +668,13 @@ def _load(path: str) -> dict[str, Any]:
     return said
 
 
-def _texts(setting: Setting, value: Any, where: str) -> list[str]:
+def _texts(setting: Setting, value: object, where: str) -> list[str]:
     """A value of the file as the texts that the command line would have."""
     if isinstance(value, dict) and setting.shape == "pairs":
         return [_pair(setting, key, item, where) for key, item in cast("dict[str, Any]", value).items()]
-    is_list = isinstance(value, list) and setting.shape != "one"
-    items: list[Any] = value if is_list else [value]
+    items: list[object] = [value]
+    if isinstance(value, list) and setting.shape != "one":
+        items = cast("list[object]", value)
     kind = setting.kind
     for item in items:
         if type(item) not in kind.types and item not in kind.words:
