@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERVAL", "Servers"]
 
-INTERVAL = 0.005
+INTERVAL = 0.008
 """Seconds between two looks at the world."""
 
 

@@ -276,6 +276,42 @@ def test_who_does_not_read_is_not_read_on(client: Client) -> None:
         flood()
 
 
+def test_who_reads_late_gets_all(client: Client) -> None:
+    client.ask("/?size=20000000")
+    threading.Event().wait(0.05)  # in which the service comes to a stop
+    assert client.response().body == pattern(20_000_000)
+
+
+def test_answers_that_are_read_late_are_all_there(client: Client) -> None:
+    count = 2500
+    requests = b"".join(b"GET /%d%b HTTP/1.1\r\nHost: a\r\n\r\n" % (i, b"x" * 4000) for i in range(count))
+    sender = threading.Thread(target=client.send, args=[requests])
+    sender.start()
+    threading.Event().wait(0.1)
+    for number in range(count):
+        told = client.response().json
+        assert told["requests"] == number + 1
+        assert told["target"].strip("x") == f"/{number}"
+    sender.join()
+
+
+def send_byte_by_byte(client: Client, data: bytes) -> None:
+    for i in range(len(data)):
+        client.send(data[i : i + 1])
+        threading.Event().wait(0.001)  # or the system makes one of many
+
+
+def test_byte_by_byte(client: Client) -> None:
+    send_byte_by_byte(
+        client,
+        b"\r\nPUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\nhi\r\n1\r\n!\r\n0\r\nA: b\r\n\r\n",
+    )
+    told = client.response().json
+    assert told["body"]["sha256"] == sha256(b"hi!").hexdigest()
+    assert told["trailers"] == [["A", "b"]]
+
+
 def test_a_large_body_each_way(client: Client) -> None:
     body = pattern(3_000_000)
     told = client.get("/", "POST", body=body).json
@@ -685,6 +721,12 @@ def test_any_mask_in_any_pieces(running: Running, payload: bytes, mask: bytes, c
         assert _read_frame(client) == (0x82, payload)
 
 
+def test_a_frame_byte_by_byte(websocket: Client) -> None:
+    payload = pattern(126)
+    send_byte_by_byte(websocket, _frame(0x82, payload))
+    assert _read_frame(websocket) == (0x82, payload)
+
+
 @pytest.mark.parametrize(
     ("method", "fields", "status"),
     [
@@ -711,7 +753,7 @@ def test_plain_bytes_come_back_to_the_last(client: Client) -> None:
     client.send(b"at once")
     assert client.response().all("Upgrade") == ["echo"]
     assert client.file.read(7) == b"at once"
-    body = pattern(2_000_000)
+    body = pattern(20_000_000)
 
     def send() -> None:
         client.send(body)
@@ -719,6 +761,7 @@ def test_plain_bytes_come_back_to_the_last(client: Client) -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
+    threading.Event().wait(0.05)
     assert client.rest() == body
     sender.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from rpi_clusterhat.backend import Line, Opening, SupportsAddresses, load, parse_options
 from rpi_clusterhat.errors import ClosedError, NodeNameError
 from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import Model, Servers, SimBackend, StateFile, World
+from rpi_clusterhat_sim import Model, Servers, Service, SimBackend, StateFile, World
 from rpi_clusterhat_sim.serving import INTERVAL
 
 if TYPE_CHECKING:
@@ -300,6 +301,22 @@ def test_ports_can_be_said(world: World, servers: Servers) -> None:
     servers.close()
     with Servers(world, ["p1"], ports={"p1": taken[1]}) as again:
         assert again.address("p1") == taken
+
+
+def test_a_start_that_fails_is_tried_again(
+    world: World, clock: FakeClock, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Service.start
+    failures = iter([OSError(errno.EMFILE, "too many open files")] * 2)
+
+    async def failing(self: Service, *, sock: socket.socket) -> Address:
+        for failure in failures:
+            raise failure
+        return await start(self, sock=sock)
+
+    monkeypatch.setattr(Service, "start", failing)
+    assert node_at(boot(world, clock, servers)) == "p1"
+    assert next(failures, None) is None
 
 
 def test_a_reserved_port_is_nobody_elses(servers: Servers) -> None:
