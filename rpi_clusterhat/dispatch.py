@@ -350,8 +350,7 @@ class Dispatcher:
                 member.last_active = self._now()
             if self._queue or member.queue:
                 self._fill(member)
-            if not member.armed:
-                self._arm(member)
+            self._arm(member)
 
     def _settle(self, claim: Claim, error: PoolError | None = None) -> None:
         self.waiting -= 1
@@ -527,7 +526,7 @@ class Dispatcher:
         return self.idler.due_at(member)
 
     def _arm(self, member: Member) -> None:
-        if member.state is State.READY and not member.in_flight and self.due_at(member.name) < float("inf"):
+        if not member.armed and self.due_at(member.name) < float("inf"):
             member.armed = True
             self.actions.append(Arm(member.name))
 
