@@ -26,7 +26,7 @@ from .record import Record
 from .routing import balancer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from .events import PoolEvent
@@ -295,12 +295,14 @@ class Dispatcher:
                 raise self._no_node([named])
             return named if usable(named) else None
         member = self._balancer.choose(self._list, usable, claim.key)
-        if member is None and not claim.passive:
-            exclude: Collection[str] = claim.exclude or ()
-            left = [m for m in self._list if m.name not in exclude]
-            if not any(m.state is not State.FAILED for m in left):
-                raise self._no_node(left or self._list)
+        if member is None and not claim.passive and not self._may_wait(claim):
+            raise self._no_node([m for m in self._list if m.name not in (claim.exclude or ())] or self._list)
         return member
+
+    def _may_wait(self, claim: Claim) -> bool:
+        """Whether any node that it may be given has not failed."""
+        exclude = claim.exclude or ()
+        return any(m.state is not State.FAILED and m.name not in exclude for m in self._list)
 
     def _no_node(self, members: Sequence[Member]) -> NoNodeError:
         now = self._now()
@@ -462,9 +464,9 @@ class Dispatcher:
                 self._settle(claim, error)
             else:
                 self._redispatch(claim, name, error)
-        if all(m.state is State.FAILED for m in self._list):
-            while self._queue:
-                self._settle(self._queue.popleft(), error)
+        for claim in [c for c in self._queue if not self._may_wait(c)]:
+            self._queue.remove(claim)
+            self._settle(claim, error)
 
     def _redispatch(self, claim: Claim, name: str, error: PoolError) -> None:
         claim.exclude = {*(claim.exclude or ()), name}
