@@ -118,7 +118,7 @@ class Recover(Record):
 
 
 class Arm(Record):
-    """Call `Dispatcher.due` at `Dispatcher.due_at`, and again as long as that says so."""
+    """Call `Dispatcher.due`, and as long as that says so again at `Dispatcher.due_at`."""
 
     node: str
 
@@ -533,8 +533,8 @@ class Dispatcher:
             self.actions.append(Arm(member.name))
 
     def due(self, name: str) -> bool:
-        """The time that `due_at` said has come. Decides: a node that is idle goes off, and from now on gets
-        no lease until the power is off. Answers whether to come again at the new `due_at`."""
+        """Decides: a node that has been idle for long enough goes off, and from now on gets no lease until
+        the power is off. Answers whether to come again at the new `due_at`."""
         member = self.members[name]
         due_at = self.due_at(name)
         if self._now() >= due_at and not member.in_flight:

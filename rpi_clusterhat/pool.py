@@ -351,13 +351,11 @@ class AsyncNodePool:
 
     async def _wait_idle(self, name: str) -> None:
         core = self.core
-        again = True
-        while again:
+        while core.due(name):  # first of all: since this was asked for, the node may have got a lease
             await self.cluster.clock.asleep(core.due_at(name) - self.now())
             if self._traffic is not None and self._traffic.active(name, self.now()):
                 core.active(name)
-            again = core.due(name)
-            self.act()
+        self.act()
 
     async def _watch(self) -> None:
         """Finds what others have switched."""
