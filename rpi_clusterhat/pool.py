@@ -180,7 +180,7 @@ class AsyncNodePool:
         self._traffic = traffic
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
-        self._idle: asyncio.Event | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         nodes = " ".join(f"{m.name}={m.state!s}" for m in list(self.members.values())[:16])
@@ -259,6 +259,7 @@ class AsyncNodePool:
 
     async def close(self, *, off: bool = False) -> None:
         """Ends boots under way and idle times; who waits is told. off: switches all nodes off."""
+        self._closed = True
         self.core.close()
         tasks = [*self._tasks.values(), *self._others]
         for task in tasks:
@@ -274,6 +275,8 @@ class AsyncNodePool:
     def act(self) -> None:
         """Does what the decisions ask for: for those who call `core` themselves."""
         actions = self.core.actions
+        if self._closed:  # a lease that is given back after the end switches nothing
+            actions.clear()
         while actions:
             action = actions.popleft()
             if isinstance(action, Arm):
