@@ -261,6 +261,7 @@ class Dispatcher:
             raise NodeNameError(f"{claim.wanted!r} is no node of this pool: it has {', '.join(self.members)}")
         self._number += 1
         claim.number = self._number
+        claim.error = None
         member = self._choose(claim)
         if member is None or member.state is not State.READY:
             if claim.passive:
