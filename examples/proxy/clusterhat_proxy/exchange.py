@@ -66,10 +66,12 @@ class Exchange:
         "_length",
         "_out",
         "_reader",
+        "_rest",
         "begun",
         "bodyless",
         "done",
         "fields",
+        "first",
         "has_body",
         "host",
         "keep_alive",
@@ -82,7 +84,7 @@ class Exchange:
         "version",
     )
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: Connection, head: RequestHead, rest: bytes) -> None:
         self._connection = connection
         self._reader = head.reader
         self.method = head.method
@@ -90,9 +92,9 @@ class Exchange:
         self.target = head.target
         self.host = head.host
         self.fields = head.fields
-        self.has_body = any(name in (b"content-length", b"transfer-encoding") for name, _, _ in head.fields)
-        self.done = False
-        """All of the request has come."""
+        self.first = first = head.first
+        """The first value of each field, by its name in lower case."""
+        self.has_body = b"content-length" in first or b"transfer-encoding" in first
         self.received = 0
         self.kept: list[bytes] | None = []
         """The body as far as it has come; None where that is too much to keep."""
@@ -100,19 +102,21 @@ class Exchange:
         self.begun = False
         self.bodyless = self.method == b"HEAD"
         self.status = 0
-        said = tokens([value for name, _, value in head.fields if name == b"connection"])
+        said = tokens([v for n, _, v in head.fields if n == b"connection"]) if b"connection" in first else []
         self.keep_alive = b"close" not in said and (self.version >= b"1.1" or b"keep-alive" in said)
         self._budget = connection.server.settings.timeout_client
         self._chunked = False
         self._length: int | None = None
         self._out: list[bytes] = []
-        length = self.field(b"content-length")
+        length = first.get(b"content-length")
         most = connection.server.settings.max_body
         if most and length is not None and int(length) > most:
             raise HeadError(413, f"the body is longer than {most} bytes")
-        if not self.has_body:
-            self._reader.next_event()  # its end
-            self.done = True
+        self.done = not self.has_body
+        """All of the request has come."""
+        self._rest = rest if self.done else b""
+        if rest and not self.done:
+            self._reader.receive_data(rest)
 
     @property
     def peer(self) -> str:
@@ -129,10 +133,6 @@ class Exchange:
     @property
     def forwarding(self) -> Forwarding:
         return self._connection.forwarding
-
-    def field(self, name: bytes) -> bytes | None:
-        """The first field of this name, given in lower case."""
-        return next((value for known, _, value in self.fields if known == name), None)
 
     def limit_server(self, seconds: float | None) -> None:
         """Ends the exchange with `TimedOutError` after so long; None lifts it."""
@@ -287,7 +287,7 @@ class Exchange:
 
     def unread(self) -> bytes:
         """What has come after the request."""
-        return self._reader.trailing_data[0]
+        return self._reader.trailing_data[0] if self.has_body else self._rest
 
     @property
     def cut_short(self) -> str | None:

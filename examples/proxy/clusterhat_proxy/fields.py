@@ -9,7 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["Field", "Forwarding", "end_to_end", "is_upgrade", "tokens", "trailer_fields"]
 
@@ -28,7 +28,7 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     ]
 )
-_FORWARDED = frozenset([b"forwarded", b"x-real-ip"])
+_FORWARDED = (b"x-forwarded-", b"forwarded", b"x-real-ip")
 _NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type"}
 
 PSEUDONYM = b"rpi-clusterhat"
@@ -40,12 +40,12 @@ def tokens(values: Iterable[bytes]) -> list[bytes]:
     return [token for value in values for part in value.split(b",") if (token := part.strip().lower())]
 
 
-def end_to_end(fields: Sequence[Field]) -> list[Field]:
-    """Without those that are meant for the next hop only, and without those that ``Connection`` names."""
+def end_to_end(fields: Sequence[Field], first: Mapping[bytes, bytes]) -> list[Field]:
+    """Without those that are meant for the next hop only, and without those that ``Connection`` names.
+    ``first`` has the first value of each field."""
     gone = HOP_BY_HOP
-    named = tokens([value for name, _, value in fields if name == b"connection"])
-    if named and not gone.issuperset(named):
-        gone = gone.union(named)
+    if b"connection" in first:
+        gone = gone.union(tokens([value for name, _, value in fields if name == b"connection"]))
     return [field for field in fields if field[0] not in gone]
 
 
@@ -67,46 +67,44 @@ class Forwarding:
     peer: the client's address. trusted: whether what it says of the clients before it is passed on.
     """
 
-    __slots__ = ("_elements", "_peer", "_proto", "_trusted")
+    __slots__ = ("_element", "_peer", "_proto", "_trusted")
 
     def __init__(self, peer: str, *, secure: bool, trusted: bool) -> None:
-        self._peer = peer.encode("ascii", "replace")
-        self._proto = b"https" if secure else b"http"
+        address = peer.encode("ascii", "replace")
+        proto = b"https" if secure else b"http"
         self._trusted = trusted
-        node = b'"[%s]"' % self._peer if b":" in self._peer else self._peer
-        self._elements = b"for=%s;proto=%s;host=" % (node, self._proto)
+        self._peer = (b"x-forwarded-for", b"X-Forwarded-For", address)
+        self._proto = (b"x-forwarded-proto", b"X-Forwarded-Proto", proto)
+        node = b'"[%s]"' % address if b":" in address else address
+        self._element = b"for=%s;proto=%s;host=" % (node, proto)
 
     def add(self, fields: list[Field], host: bytes, version: bytes) -> list[Field]:
         """The fields with ``Via``, ``Forwarded`` and ``X-Forwarded-*`` as the node is to get them."""
-        element = self._elements + (b'"%s"' % host if _needs_quotes(host) else host)
-        mine = {
-            b"x-forwarded-for": (b"X-Forwarded-For", self._peer),
-            b"x-forwarded-proto": (b"X-Forwarded-Proto", self._proto),
-            b"x-forwarded-host": (b"X-Forwarded-Host", host),
-            b"forwarded": (b"Forwarded", element),
-        }
-        said: dict[bytes, list[bytes]] = {}
-        kept: list[Field] = []
-        for field in fields:
-            name = field[0]
-            if name in _FORWARDED or name.startswith(b"x-forwarded-"):
-                said.setdefault(name, []).append(field[2])
-            else:
-                kept.append(field)
-        if said and self._trusted:
-            for name, values in said.items():
-                if name in (b"x-forwarded-for", b"forwarded"):
-                    raw, value = mine[name]
-                    mine[name] = raw, b", ".join((*values, value))
-                else:
-                    mine[name] = name.title(), values[0]
-        kept += [(name, raw, value) for name, (raw, value) in mine.items()]
+        element = self._element + (b'"%s"' % host if b":" in host or not host else host)
+        mine = [
+            self._peer,
+            self._proto,
+            (b"x-forwarded-host", b"X-Forwarded-Host", host),
+            (b"forwarded", b"Forwarded", element),
+        ]
+        kept = [field for field in fields if not field[0].startswith(_FORWARDED)]
+        if self._trusted and len(kept) < len(fields):
+            mine = _joined([field for field in fields if field[0].startswith(_FORWARDED)], mine)
+        kept += mine
         kept.append((b"via", b"Via", version + b" " + PSEUDONYM))
         return kept
 
 
-def _needs_quotes(host: bytes) -> bool:
-    return b":" in host or b"[" in host or not host
+def _joined(said: Sequence[Field], mine: Sequence[Field]) -> list[Field]:
+    """What a trusted proxy said, with our part at the end of the lists; where it said nothing, ours."""
+    values: dict[bytes, list[bytes]] = {}
+    names = {name: raw for name, raw, _ in (*said, *mine)}
+    for name, _, value in said:
+        values.setdefault(name, []).append(value)
+    for name, _, value in mine:
+        if name in (b"x-forwarded-for", b"forwarded") or name not in values:
+            values.setdefault(name, []).append(value)
+    return [(name, names[name], b", ".join(several)) for name, several in values.items()]
 
 
 def is_within(peer: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

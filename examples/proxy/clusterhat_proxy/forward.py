@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from .fields import end_to_end, is_upgrade, tokens, trailer_fields
-from .messages import HeadError, Limits, chunk, last_chunk, lines, read_head, response, response_reader
+from .fields import PSEUDONYM, end_to_end, is_upgrade, tokens, trailer_fields
+from .messages import HeadError, Limits, chunk, last_chunk, lines, read_head, response
 from .tunnel import tunnel
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rpi_clusterhat import Lease
 
     from .exchange import Exchange
-    from .fields import Field
     from .messages import ResponseHead
     from .nodes import Nodes
     from .wire import Wire
@@ -42,6 +41,10 @@ class BadAnswerError(NodeError):
     """A node answered, and what it answered is no HTTP. To ask again is no use."""
 
 
+class _CutShortError(Exception):
+    """The node's answer ended, or broke, after its head."""
+
+
 class Forward:
     """Sends one request to a node. May be tried again with another, as far as `NodeError` says."""
 
@@ -51,9 +54,13 @@ class Forward:
         self._exchange = exchange
         self._nodes = nodes
         self._timeout = timeout_server
+        self._patience: float | None = timeout_server
+        """How long the node may be silent within its answer: in a stream of events as long as it likes."""
         self._silence = timeout_tunnel
-        self._upgrade = exchange.version >= b"1.1" and is_upgrade(exchange.fields)
-        self._chunked = exchange.field(b"transfer-encoding") is not None
+        self._upgrade = (
+            exchange.version >= b"1.1" and b"upgrade" in exchange.first and is_upgrade(exchange.fields)
+        )
+        self._chunked = b"transfer-encoding" in exchange.first
         self._idempotent = exchange.method in _IDEMPOTENT
         self.tunnelled = False
 
@@ -85,14 +92,14 @@ class Forward:
             if body is None:
                 exchange.limit_server(self._timeout)
             try:
-                head = await self._answer(wire, body)
+                head, rest = await self._answer(wire, body)
             except NodeError as error:
                 error.stale = not fresh
                 raise
             if head.status == 101:
-                await self._tunnel(wire, head, lease, upgraded)
+                await self._tunnel(wire, head, rest, lease, upgraded)
             else:
-                whole = await self._relay(wire, head, lease)
+                whole = await self._relay(wire, head, rest, lease)
         finally:
             exchange.limit_server(None)
             if body is not None:
@@ -108,8 +115,8 @@ class Forward:
 
     def _head(self, node: str) -> bytes:
         exchange = self._exchange
-        fields = end_to_end(exchange.fields)
-        if not exchange.host and not any(name == b"host" for name, _, _ in fields):
+        fields = end_to_end(exchange.fields, exchange.first)
+        if not exchange.host and b"host" not in exchange.first:
             host, port = self._nodes.addresses[node]
             fields.insert(0, (b"host", b"Host", f"{host}:{port}".encode()))
         fields = exchange.forwarding.add(fields, exchange.host, exchange.version)
@@ -119,7 +126,9 @@ class Forward:
         if self._upgrade:
             more += [(b"Connection", b"Upgrade")]
             more += [(raw, value) for name, raw, value in exchange.fields if name == b"upgrade"]
-        elif b"trailers" in tokens([value for name, _, value in exchange.fields if name == b"te"]):
+        elif b"te" in exchange.first and b"trailers" in tokens(
+            [value for name, _, value in exchange.fields if name == b"te"]
+        ):
             more += [(b"TE", b"trailers"), (b"Connection", b"TE")]
         return lines(b"%b %b HTTP/1.1" % (exchange.method, exchange.target), fields, more)
 
@@ -151,24 +160,24 @@ class Forward:
 
     # The answer -------------------------------------------------------------------------------------------
 
-    async def _answer(self, wire: Wire, body: asyncio.Task[None] | None) -> ResponseHead:
-        """The head of the final answer, or of one that changes the protocol; interim ones are passed on."""
+    async def _answer(self, wire: Wire, body: asyncio.Task[None] | None) -> tuple[ResponseHead, bytes]:
+        """The head of the final answer, or of one that changes the protocol, and what came after it. Interim
+        ones are passed on."""
         exchange = self._exchange
-        reader = response_reader(exchange.method, upgrade=self._upgrade)
         rest = b""
         while True:
             raw, rest = await self._read_head(wire, rest, body)
             try:
-                head = response(raw, reader, _LIMITS)
+                head = response(raw, _LIMITS, upgrade=self._upgrade)
             except HeadError as error:
                 raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
-            if head.status >= 200 or head.status == 101:
-                if head.status == 101 and not self._upgrade:
+            if head.status >= 200:
+                return head, rest
+            if head.status == 101:
+                if not self._upgrade:
                     raise BadAnswerError("the node changed the protocol without being asked to")
-                if rest:
-                    reader.receive_data(rest)
-                return head
-            exchange.interim(head.status, head.reason, end_to_end(head.fields))
+                return head, rest
+            exchange.interim(head.status, head.reason, end_to_end(head.fields, head.first))
 
     async def _read_head(
         self, wire: Wire, rest: bytes, body: asyncio.Task[None] | None
@@ -204,56 +213,92 @@ class Forward:
         finally:
             head.cancel()
 
-    async def _relay(self, wire: Wire, head: ResponseHead, lease: Lease) -> bool:
+    async def _relay(self, wire: Wire, head: ResponseHead, rest: bytes, lease: Lease) -> bool:
         """Passes the answer on as it comes. Whether the node's connection can be used again."""
         exchange = self._exchange
-        reader = head.reader
-        fields = end_to_end(head.fields)
-        length = next((int(value) for name, _, value in fields if name == b"content-length"), None)
-        silent = head.status in (204, 304) or exchange.method == b"HEAD"
-        kept: list[Field] = [field for field in fields if field[0] != b"content-length"]
-        via = [(b"Via", head.version + b" rpi-clusterhat")]
-        exchange.begin(head.status, head.reason, kept, via, length=length, none=silent and length is None)
-        streaming = any(n == b"content-type" and v.startswith(b"text/event-stream") for n, _, v in fields)
-        exchange.limit_server(None if streaming else self._timeout)
+        first = head.first
+        if first.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._patience = None
+        length = int(first[b"content-length"]) if b"content-length" in first else None
+        bodyless = head.status in (204, 304) or exchange.method == b"HEAD"
+        fields = [field for field in end_to_end(head.fields, head.first) if field[0] != b"content-length"]
+        via = [(b"Via", head.version + b" " + PSEUDONYM)]
+        exchange.begin(head.status, head.reason, fields, via, length=length, none=bodyless and length is None)
+        keep = head.version >= b"1.1" and b"close" not in tokens([first.get(b"connection", b"")])
         trailers: list[tuple[bytes, bytes]] = []
+        try:
+            if bodyless:
+                keep = keep and not rest
+            elif b"transfer-encoding" in first:
+                trailers, rest = await self._chunks(wire, head.reader, rest, lease)
+                keep = keep and not rest
+            else:
+                keep = await self._bytes(wire, length, rest, lease) and keep
+        except _CutShortError as error:
+            lease.failed()
+            raise ConnectionAbortedError(str(error)) from error  # what was sent must not look whole
+        exchange.limit_server(None)
+        await exchange.end(trailers)
+        return keep
+
+    async def _more(self, wire: Wire, lease: Lease) -> bytes:
+        """Sends what there is to the client, and waits for more of the node."""
+        exchange = self._exchange
+        await exchange.flush()
+        exchange.limit_server(self._patience)
+        data = await wire.receive()
+        lease.touch()
+        return data
+
+    async def _bytes(self, wire: Wire, length: int | None, data: bytes, lease: Lease) -> bool:
+        """A body with a length, or up to the connection's end. Whether nothing came after it."""
+        exchange = self._exchange
+        left = length
+        while left is None or left > 0:
+            if not data:
+                data = await self._more(wire, lease)
+                if not data:
+                    if left is None and not wire.lost:
+                        return False
+                    raise _CutShortError("the node closed the connection within its answer")
+            if left is not None:
+                if len(data) > left:
+                    exchange.send(data[:left])
+                    return False
+                left -= len(data)
+            exchange.send(data)
+            data = b""
+        return not data
+
+    async def _chunks(
+        self, wire: Wire, reader: h11.Connection, data: bytes, lease: Lease
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """A chunked body. Its trailers, and what came after it."""
+        if data:
+            reader.receive_data(data)
         try:
             while True:
                 event = reader.next_event()
                 if isinstance(event, h11.Data):
-                    exchange.send(bytes(event.data))
-                elif event is h11.NEED_DATA:
-                    await exchange.flush()
-                    lease.touch()
-                    if not streaming:
-                        exchange.limit_server(self._timeout)
-                    reader.receive_data(await wire.receive())
+                    self._exchange.send(bytes(event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    return trailer_fields(event.headers.raw_items()), reader.trailing_data[0]
                 else:
-                    if isinstance(event, h11.EndOfMessage):
-                        trailers = trailer_fields(event.headers.raw_items())
-                    break
+                    reader.receive_data(await self._more(wire, lease))
         except h11.RemoteProtocolError as error:
-            # What has been sent must not look whole.
-            lease.failed()
-            raise ConnectionAbortedError(str(error)) from error
-        exchange.limit_server(None)
-        await exchange.end(trailers)
-        return reader.their_state is h11.DONE and not reader.trailing_data[0]
+            raise _CutShortError(str(error)) from error
 
     async def _tunnel(
-        self, wire: Wire, head: ResponseHead, lease: Lease, upgraded: Callable[[], object]
+        self, wire: Wire, head: ResponseHead, rest: bytes, lease: Lease, upgraded: Callable[[], object]
     ) -> None:
         exchange = self._exchange
         exchange.limit_server(None)
-        fields = end_to_end(head.fields)
-        more = [(raw, value) for name, raw, value in head.fields if name == b"upgrade"]
-        exchange.interim(
-            101,
-            head.reason,
-            [*fields, *((b"", raw, value) for raw, value in more), (b"", b"Connection", b"Upgrade")],
-        )
+        fields = end_to_end(head.fields, head.first)
+        fields += [field for field in head.fields if field[0] == b"upgrade"]
+        fields.append((b"connection", b"Connection", b"Upgrade"))
+        exchange.interim(101, head.reason, fields)
         self.tunnelled = True
         upgraded()
         first = exchange.become_tunnel()
-        after = head.reader.trailing_data[0] + wire.take()
+        after = rest + wire.take()
         await tunnel(exchange.wire, wire, first, after, lambda _: lease.touch(), self._silence)

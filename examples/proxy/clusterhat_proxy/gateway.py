@@ -52,7 +52,7 @@ class Gateway:
         self._stats = stats
         self._paths = _patterns(options.ignore_path)
         self._agents = _patterns(options.ignore_agent, re.IGNORECASE)
-        self._name = options.hash_on.name.lower().encode()
+        self._name = options.hash_on.name.encode()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answers one request."""
@@ -133,7 +133,7 @@ class Gateway:
             visit.temperature = "warm" if visit.temperature == "none" else visit.temperature
         else:
             visit.temperature = "cold"
-            answer = cold.decide(self._options.cold, exchange.method, exchange.field(b"accept"))
+            answer = cold.decide(self._options.cold, exchange.method, exchange.first.get(b"accept"))
             if answer != "hold":
                 visit.node = lease.node
                 await self._ask_to_wait(exchange, lease, answer)
@@ -168,7 +168,7 @@ class Gateway:
             if self._paths.match(path):
                 return True
         if self._agents is not None:
-            agent = (exchange.field(b"user-agent") or b"").decode("latin-1")
+            agent = (exchange.first.get(b"user-agent") or b"").decode("latin-1")
             return bool(self._agents.match(agent))
         return False
 
@@ -180,7 +180,7 @@ class Gateway:
             return exchange.peer
         if part == "path":
             return exchange.target.partition(b"?")[0].decode("ascii")
-        value = exchange.field(self._name) if part == "header" else _cookie(exchange, self._name)
+        value = exchange.first.get(self._name) if part == "header" else _cookie(exchange, self._name)
         return None if value is None else value.decode("latin-1")
 
     def _promised(self, exchange: Exchange) -> str | None:
@@ -242,7 +242,7 @@ class Gateway:
         if again is not None:
             head.append((b"Retry-After", b"%d" % again))
         title = HTTPStatus(status).phrase
-        if cold.decide("page", b"GET", exchange.field(b"accept")) == "html":
+        if cold.decide("page", b"GET", exchange.first.get(b"accept")) == "html":
             head.append((b"Content-Security-Policy", pages.POLICY))
             await exchange.reply(status, head, pages.error_page(status, title, detail, again), b"text/html")
         else:
@@ -265,6 +265,6 @@ def _cookie(exchange: Exchange, name: bytes) -> bytes | None:
         if field == b"cookie":
             for pair in value.split(b";"):
                 key, _, said = pair.strip().partition(b"=")
-                if key.lower() == name.lower():
+                if key == name:
                     return said
     return None

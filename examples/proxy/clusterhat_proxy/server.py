@@ -124,10 +124,8 @@ class Connection:
                     return None
                 head, rest = read
                 parsed = request(head, self.server.settings.limits)
-                if rest:
-                    parsed.reader.receive_data(rest)
                 self.busy = True
-                exchange = Exchange(self, parsed)
+                exchange = Exchange(self, parsed, rest)
                 await self.server.handler(exchange)
             except asyncio.CancelledError:
                 if self.timed_out is None and not self.left:

@@ -1,0 +1,142 @@
+"""A proxy process for tests, and bytes over sockets to talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
+PROXY = ROOT / "examples" / "proxy"
+PATIENCE = 15.0
+"""Seconds after which a test gives up on something that comes at once on any machine."""
+
+
+class Proxy:
+    """``python examples/proxy`` with options, on the simulation unless they say otherwise, on free ports.
+
+    Quick by default: nodes boot in 0.1 s, 0.05 s apart.
+    """
+
+    def __init__(self, *options: str, sim: bool = True, env: dict[str, str] | None = None) -> None:
+        argv = [sys.executable, "-X", "dev", "-W", "error", str(PROXY)]
+        if "--listen" not in options:
+            argv += ["--listen", "127.0.0.1:0"]
+        if "--admin" not in options:
+            argv += ["--admin", "127.0.0.1:0"]
+        if sim:
+            argv += ["--backend", "sim"]
+            argv += [] if "--boot-time" in options else ["--boot-time", "0.1"]
+            argv += [] if "--spacing" in options else ["--spacing", "0.05"]
+        self.argv = [*argv, *options]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
+        self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, **(env or {})}
+        self.ports: dict[str, int] = {}
+        self.errors = ""
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            self.argv, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wanted = {"proxy"} if "off" in self.argv else {"proxy", "status"}
+        try:
+            while not wanted <= self.ports.keys():
+                line = self._line()
+                found = re.match(r"(proxy|status) on (https?)://(.*):(\d+)/$", line)
+                assert found, f"the proxy said {line!r}"
+                self.ports[found[1]] = int(found[4])
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            _, errors = self.process.communicate(timeout=PATIENCE) if ready else ("", "nothing in time")
+            raise AssertionError(f"the proxy did not start: {errors}")
+        return line.rstrip("\n")
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends it. What it wrote to standard error is in ``errors`` then; a traceback fails the test."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGTERM)  # at once
+        try:
+            _, self.errors = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            _, self.errors = self.process.communicate()
+            if exc is None:
+                raise AssertionError(f"the proxy does not end: {self.errors}") from None
+        except ValueError:  # read already
+            pass
+        if exc is None:
+            assert "Traceback" not in self.errors, self.errors
+            assert "Warning" not in self.errors, self.errors
+
+    @property
+    def port(self) -> int:
+        return self.ports["proxy"]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin(self) -> str:
+        return f"http://127.0.0.1:{self.ports['status']}"
+
+    def status(self) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.admin}/status", timeout=PATIENCE) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def until(self, holds: Any, seconds: float = PATIENCE) -> dict[str, Any]:
+        """The first status for which ``holds(status)`` is true."""
+        end = time.monotonic() + seconds
+        while True:
+            status = self.status()
+            if holds(status):
+                return status
+            assert time.monotonic() < end, f"not in {seconds} s: {status}"
+            time.sleep(0.02)
+
+    @contextmanager
+    def connect(self) -> Generator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+            yield connection
+
+    def ask(self, request: bytes) -> bytes:
+        """Everything that comes back for these bytes until the proxy closes the connection."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return everything(connection)
+
+
+def everything(connection: socket.socket) -> bytes:
+    parts: list[bytes] = []
+    while data := connection.recv(65536):
+        parts.append(data)
+    return b"".join(parts)
