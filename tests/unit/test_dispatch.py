@@ -57,12 +57,12 @@ class Desk:
         self.events: list[PoolEvent] = []
         self.core.subscribe(self.events.append)
 
-    def __getitem__(self, name: str) -> Member:
+    def node(self, name: str) -> Member:
         return self.core.members[name]
 
     def actions(self) -> list[Action]:
         """Those that are new, but for the watching of idle times."""
-        new = [action for action in self.core.actions if not isinstance(action, Arm)]
+        new: list[Action] = [action for action in self.core.actions if not isinstance(action, Arm)]
         self.core.actions.clear()
         return new
 
@@ -98,12 +98,12 @@ def test_one_boot_for_all_who_wait_and_none_for_those_who_come_later() -> None:
     clients = [desk.ask() for _ in range(3)]
     assert desk.actions() == [Boot("p1")]
     assert [(c.node, c.answers) for c in clients] == [("p1", 0)] * 3
-    assert (desk.core.waiting, desk["p1"].in_flight, desk["p1"].held) == (3, 3, 0)
+    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").held) == (3, 3, 0)
     desk.core.powered("p1")
     assert [c.answers for c in clients] == [0, 0, 0]
     desk.core.ready("p1")
     assert [c.answers for c in clients] == [1, 1, 1]
-    assert (desk.core.waiting, desk["p1"].held) == (0, 3)
+    assert (desk.core.waiting, desk.node("p1").held) == (0, 3)
     desk.core.release(clients[0])
     late = Client()
     assert desk.core.ask(late)
@@ -118,9 +118,9 @@ def test_a_client_that_leaves_does_not_end_the_boot() -> None:
     assert desk.actions() == [Boot("p1")]
     desk.core.release(client)
     desk.core.release(client)
-    assert (desk.core.waiting, desk["p1"].in_flight, desk["p1"].state) == (0, 0, State.QUEUED)
+    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").state) == (0, 0, State.QUEUED)
     desk.boot("p1")
-    assert desk["p1"].state is State.READY
+    assert desk.node("p1").state is State.READY
     assert client.answers == 0
     assert desk.arms() == ["p1"]
 
@@ -132,7 +132,7 @@ def test_what_is_told_and_counted_of_a_boot() -> None:
     desk.core.powered("p1")
     desk.clock.advance(20.0)
     desk.core.ready("p1")
-    member = desk["p1"]
+    member = desk.node("p1")
     assert (member.boots, member.last_boot, member.powered_since) == (1, 20.0, 4.0)
     assert desk.events == [BootBegun("p1", "lease"), BootEnded("p1", 24.0, "lease")]
     assert list(desk.core.boots) == [24.0]
@@ -152,13 +152,13 @@ def test_what_was_not_asked_for_changes_nothing() -> None:
     for happening in (desk.core.powered, desk.core.ready, desk.core.suspect, desk.core.recovered):
         happening("p1")
     desk.core.failed("p1", "?")
-    assert desk["p1"].state is State.OFF
+    assert desk.node("p1").state is State.OFF
     assert desk.actions() == []
     desk.up("p1")
     for happening in (desk.core.powered, desk.core.ready, desk.core.found_on, desk.core.recovered):
         happening("p1")
     desk.core.failed("p1", "?")
-    assert desk["p1"].state is State.READY
+    assert desk.node("p1").state is State.READY
     assert not desk.core.wake("p1")
     assert desk.actions() == []
     assert desk.events == []
@@ -169,8 +169,8 @@ def test_estimates_go_by_the_boots_seen() -> None:
     assert desk.core.estimate() == 30.0
     desk.ask()
     desk.clock.advance(12.0)
-    assert desk.core.estimate() == desk.core.estimate(desk["p1"]) == 18.0
-    assert desk.core.estimate(desk["p2"]) == 30.0
+    assert desk.core.estimate() == desk.core.estimate(desk.node("p1")) == 18.0
+    assert desk.core.estimate(desk.node("p2")) == 30.0
     with pytest.raises(QueueFullError) as refused:
         desk.ask()
     assert refused.value.retry_after == 18.0
@@ -233,7 +233,7 @@ def test_one_who_leaves_any_queue_is_not_served() -> None:
     desk.core.release(named)
     assert desk.core.waiting == 0
     desk.core.release(holder)
-    assert desk["p1"].in_flight == any_node.answers == named.answers == 0
+    assert desk.node("p1").in_flight == any_node.answers == named.answers == 0
 
 
 def test_excluded_nodes_are_not_given() -> None:
@@ -268,7 +268,7 @@ def test_passive_claims_wake_nothing_wait_for_nothing_and_are_no_activity() -> N
         desk.ask(passive=True)  # full
     desk.core.release(passive)
     assert desk.core.due_at("p2") == 100.0
-    assert desk["p2"].last_used == -math.inf
+    assert desk.node("p2").last_used == -math.inf
 
 
 def test_keys_are_for_hash() -> None:
@@ -317,7 +317,7 @@ def test_those_who_waited_go_on_to_another_node() -> None:
     assert desk.events[1:] == [BootFailed("p1", "no answer", 30.0), BootBegun("p2", "lease")]
     desk.boot("p2")
     assert [c.answers for c in (one, two)] == [1, 1]
-    assert (desk["p1"].failure, desk["p1"].retry_at) == ("no answer", 30.0)
+    assert (desk.node("p1").failure, desk.node("p1").retry_at) == ("no answer", 30.0)
 
 
 def test_one_that_is_ready_takes_them_over_at_once() -> None:
@@ -353,7 +353,7 @@ def test_without_redispatch_the_failure_is_told_at_once() -> None:
     one = desk.ask()
     desk.core.failed("p1", "no answer")
     assert (one.answers, str(one.error)) == (1, "p1: no answer")
-    assert desk["p2"].state is State.OFF
+    assert desk.node("p2").state is State.OFF
 
 
 def test_who_wants_this_very_node_is_told_even_while_waiting_for_a_place() -> None:
@@ -368,7 +368,8 @@ def test_who_wants_this_very_node_is_told_even_while_waiting_for_a_place() -> No
 def test_who_waits_for_a_place_is_told_when_all_that_it_may_use_have_failed() -> None:
     desk = Desk(3)
     desk.up("p3")
-    desk.ask("p1"), desk.ask("p2"), desk.ask("p3")
+    for name in ("p1", "p2", "p3"):
+        desk.ask(name)
     picky, easy = desk.ask(exclude={"p3"}), desk.ask()
     assert (picky.node, easy.node) == (None, None)
     desk.core.failed("p1", "no answer")
@@ -391,11 +392,11 @@ def test_the_back_off_doubles_to_sixteen_times_and_ends_with_a_boot_that_works()
         assert not desk.core.wake("p1")
         desk.clock.advance(recover.seconds)
         desk.core.recovered("p1")
-        assert (desk["p1"].state, desk["p1"].retry_at) == (State.OFF, None)
+        assert (desk.node("p1").state, desk.node("p1").retry_at) == (State.OFF, None)
     assert seen == [10.0, 20.0, 40.0, 80.0, 160.0, 160.0, 160.0]
     desk.ask()
     desk.boot("p1")
-    assert (desk["p1"].failure, desk["p1"].failures) == (None, 0)
+    assert (desk.node("p1").failure, desk.node("p1").failures) == (None, 0)
     desk.core.suspect("p1")
     desk.core.failed("p1", "no answer")
     assert desk.actions()[-1] == Recover("p1", 10.0, False)  # a lease is on it
@@ -410,16 +411,16 @@ def test_a_failed_node_that_is_used_keeps_its_power_and_is_looked_at_again() -> 
     desk.core.failed("p1", "silent")
     assert desk.actions() == [Recover("p1", 30.0, False)]
     desk.core.release(lease)
-    assert desk["p1"].state is State.FAILED
+    assert desk.node("p1").state is State.FAILED
     desk.core.recovered("p1")
     assert desk.actions() == [Check("p1")]
-    assert desk["p1"].state is State.ON
+    assert desk.node("p1").state is State.ON
     desk.core.failed("p1", "silent")
     assert desk.actions() == [Recover("p1", 60.0, True)]
     desk.core.cut("p1")
     assert desk.events[-1] == Rested("p1", "failure", 0.0)
     desk.core.recovered("p1")
-    assert (desk["p1"].state, desk.actions()) == (State.OFF, [])
+    assert (desk.node("p1").state, desk.actions()) == (State.OFF, [])
 
 
 def test_a_node_whose_quarantine_ends_serves_those_who_still_wait() -> None:
@@ -450,7 +451,7 @@ def test_a_suspect_gets_no_lease_until_it_has_been_looked_at() -> None:
     assert (late.answers, held.node) == (0, "p1")
     desk.core.ready("p1")
     assert late.answers == 1
-    assert (desk["p1"].boots, list(desk.core.boots)) == (1, [0.0])  # a look is no boot
+    assert (desk.node("p1").boots, list(desk.core.boots)) == (1, [0.0])  # a look is no boot
     assert desk.events == [BootBegun("p1", "check"), BootEnded("p1", 0.0, "check")]
 
 
@@ -476,25 +477,25 @@ def test_a_node_goes_off_when_nothing_has_happened_for_long_enough() -> None:
     desk.clock.advance(99.0)
     assert not desk.core.due("p1")
     assert desk.actions() == [Rest("p1", "idle")]
-    assert desk["p1"].state is State.STOPPING
+    assert desk.node("p1").state is State.STOPPING
     assert desk.core.due_at("p1") == math.inf
     assert not desk.core.due("p1")
     desk.core.rested("p1", "idle")
-    assert desk["p1"].state is State.OFF
+    assert desk.node("p1").state is State.OFF
     assert desk.events[-1] == Rested("p1", "idle", 699.0)
 
 
 def test_the_idle_time_is_looked_at_by_one_and_only_while_nothing_is_in_flight() -> None:
     desk = Desk(1, maxconn=2)
     desk.up("p1")
-    assert desk["p1"].armed
+    assert desk.node("p1").armed
     one, two = desk.ask(), desk.ask()
     desk.core.release(one)
     desk.core.release(two)
     assert desk.arms() == []  # who was asked at the boot still looks
     three = desk.ask()
     assert not desk.core.due("p1")  # who looks, gives up
-    assert not desk["p1"].armed
+    assert not desk.node("p1").armed
     desk.core.release(three)
     assert desk.arms() == ["p1"]
 
@@ -587,7 +588,7 @@ def test_a_node_found_with_power_is_taken_over_and_is_active() -> None:
     desk.clock.advance(2.0)
     desk.core.ready("p1")
     assert waits.answers == 1
-    member = desk["p1"]
+    member = desk.node("p1")
     assert (member.boots, member.last_boot, list(desk.core.boots)) == (0, None, [])
     assert member.powered_since == 5.0
     assert desk.events == [BootBegun("p1", "outside"), BootEnded("p1", 2.0, "outside")]
@@ -598,7 +599,7 @@ def test_a_node_lost_with_leases_on_it_starts_again_for_those_who_wait() -> None
     desk.up("p1")
     held = desk.ask()
     desk.core.lost("p1")
-    assert (desk["p1"].state, desk["p1"].held) == (State.OFF, 1)
+    assert (desk.node("p1").state, desk.node("p1").held) == (State.OFF, 1)
     assert desk.actions() == []  # nobody asked since
     waits = desk.ask()
     assert desk.actions() == [Boot("p1")]
@@ -608,7 +609,7 @@ def test_a_node_lost_with_leases_on_it_starts_again_for_those_who_wait() -> None
     desk.boot("p1")
     assert waits.answers == 1
     desk.core.release(held)
-    assert desk["p1"].held == 1
+    assert desk.node("p1").held == 1
 
 
 # The end ------------------------------------------------------------------------------------------------
@@ -634,8 +635,8 @@ def test_a_claim_without_an_ending_of_its_own_is_only_kept() -> None:
     claim = Claim()
     assert not desk.core.ask(claim)
     desk.boot("p1")
-    assert claim.member is desk["p1"]
-    assert repr(desk["p1"]) == "<Member p1 ready held=1 queued=0>"
+    assert claim.member is desk.node("p1")
+    assert repr(desk.node("p1")) == "<Member p1 ready held=1 queued=0>"
 
 
 # Settings -----------------------------------------------------------------------------------------------
@@ -668,7 +669,13 @@ def test_settings_that_make_no_sense(changes: dict[str, Any], text: str) -> None
 
 
 def test_the_smallest_and_the_default_settings_are_taken() -> None:
-    least = {"queue": 0, "maxconn": 1, "ready_after": 0, "retry_after_failure": 0, "idle_timeout": 0}
+    least: dict[str, Any] = {
+        "queue": 0,
+        "maxconn": 1,
+        "ready_after": 0,
+        "retry_after_failure": 0,
+        "idle_timeout": 0,
+    }
     for settings in (PoolSettings(), PoolSettings(**least)):
         assert settings.check() is settings
     assert (PoolSettings().balance, PoolSettings().idle_timeout) == ("random", 600.0)

@@ -1,0 +1,114 @@
+"""A pool on simulated nodes, with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, Cluster, PoolSettings
+from rpi_clusterhat.probes import Probe, Verdict
+from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat_sim import world_of
+from tests.safety.test_tasks_model import InlineExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+    from rpi_clusterhat.events import PoolEvent
+    from rpi_clusterhat.probes import Step
+    from rpi_clusterhat_sim import Node, World
+
+__all__ = ["BOOT_TIME", "INTERVAL", "SPACING", "House", "WorldProbe", "run"]
+
+BOOT_TIME = 1.5
+SPACING = 0.25
+INTERVAL = 0.125
+"""All of them sums of few powers of two, so that times are exact."""
+
+_T = TypeVar("_T")
+
+
+def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Runs work in an event loop in which calls for worker threads run at once: the order of everything is
+    the same each time."""
+
+    async def main() -> _T:
+        asyncio.get_running_loop().set_default_executor(InlineExecutor(1))
+        return await work()
+
+    return asyncio.run(main())
+
+
+class WorldProbe(Probe):
+    """Up is what is up in the simulated world."""
+
+    def __init__(self, node: Callable[[], Node]) -> None:
+        self._node = node
+
+    def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
+        del left
+        yield from ()
+        node = self._node()
+        return Verdict(node.is_up, f"{node.name} is {node.phase}")
+
+
+class House:
+    """A HAT of simulated nodes, and what happens on it."""
+
+    def __init__(
+        self,
+        lock_dir: str,
+        *,
+        clock: FakeClock | None = None,
+        nodes: int = 4,
+        options: dict[str, object] | None = None,
+    ) -> None:
+        self.clock = clock or FakeClock(0.0, by_hand=True)
+        sync = Cluster.open(
+            "2.3",
+            backend="sim",
+            options={"boot_time": BOOT_TIME, "capacity": 100.0, **(options or {})},
+            nodes=nodes,
+            spacing=SPACING,
+            lock_dir=lock_dir,
+            clock=self.clock,
+        )
+        self.hat = AsyncCluster.of(sync)
+        self.events: list[PoolEvent] = []
+
+    @property
+    def backend(self) -> Any:
+        return self.hat.banks[0].backend
+
+    @property
+    def world(self) -> World:
+        return world_of(self.backend)
+
+    def probe(self, name: str) -> Probe:
+        return WorldProbe(lambda: self.world.node(name))
+
+    def pool(
+        self, *, probe: Callable[[str], Probe] | None = None, traffic: Any = None, **settings: Any
+    ) -> AsyncNodePool:
+        changes: dict[str, Any] = {"balance": "first", "probe_interval": INTERVAL, **settings}
+        pool = AsyncNodePool(
+            self.hat,
+            probe=probe or self.probe,
+            settings=PoolSettings(**changes),
+            traffic=traffic,
+            random=Random(1),
+        )
+        pool.subscribe(self.events.append)
+        return pool
+
+    def outside(self, **on: bool) -> None:
+        """Another program switches nodes."""
+        with self.backend.change() as world:
+            bank = world.bank("0")
+            lines = {line.name: line.offset for line in bank.lines}
+            bank.outside({lines[name]: level for name, level in on.items()})
+
+    def told(self, what: str) -> list[tuple[float, str]]:
+        """When this happened in the world, and to which node."""
+        return [(record.time, record.node) for record in self.world.history if record.what == what]
