@@ -135,13 +135,14 @@ _WEIGHT = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 def _ranges(accept: bytes) -> Iterator[_Range]:
     """The media ranges of an Accept field. What cannot be read counts as not said."""
     for element in _ELEMENTS.findall(accept.decode("latin-1").lower()):
-        first, *rest = (part.strip(" \t") for part in _PARAMETERS.findall(element))
-        media_range = _MEDIA_RANGE.fullmatch(first)
+        name, _, rest = element.partition(";")
+        media_range = _MEDIA_RANGE.fullmatch(name.strip(" \t"))
         if media_range is None:
             continue
         main, sub = media_range.groups()
         weight, parameters = "1", list[str]()
-        for parameter in rest:
+        for part in _PARAMETERS.findall(rest):
+            parameter = part.strip(" \t")
             if parameter.startswith("q="):
                 weight = parameter[2:]
             elif parameter:

@@ -1,8 +1,8 @@
 """What people see: the page while a node starts, the page for an error, the live page of the whole cluster.
 
-Each is one document that loads nothing else: among the nodes' own paths is no room for a second file. They work
-without scripts too, by loading themselves again; the scripts only make them calmer. Markup, style and scripts
-are the files next to this one.
+Each is one document that loads nothing else: among the nodes' own paths is no room for a second file. They
+work without scripts too, by loading themselves again; the scripts only make them calmer. Markup, style and
+scripts are the files next to this one.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "count": lambda value: f"{value:,}",
     "tenths": lambda value: f"{math.floor(value * 10) / 10:.1f} s",
     "seconds": _seconds,
-    "ago": lambda value: f"{_seconds(value)} ago",
+    "ago": lambda value: f"{' '.join(_seconds(value).split()[:2])} ago",
 }
 
 PROXY_FACTS = (

@@ -18,7 +18,7 @@ const formats = {
   count: (value) => value.toLocaleString("en"),
   tenths: (value) => `${(Math.floor(value * 10) / 10).toFixed(1)} s`,
   seconds,
-  ago: (value) => `${seconds(value)} ago`,
+  ago: (value) => `${seconds(value).split(" ", 2).join(" ")} ago`,
 };
 
 function show(element, values) {
