@@ -46,7 +46,10 @@ class Proxy:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
         self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, **(env or {})}
         self.ports: dict[str, int] = {}
+        self.listening: list[tuple[str, str, int]] = []
+        """Scheme, host and port of each address that clients may connect to."""
         self.errors = ""
+        self._said = b""
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
@@ -59,6 +62,8 @@ class Proxy:
                 found = re.match(r"(proxy|status) on (https?)://(.*):(\d+)/$", line)
                 assert found, f"the proxy said {line!r}"
                 self.ports[found[1]] = int(found[4])
+                if found[1] == "proxy":
+                    self.listening.append((found[2], found[3], int(found[4])))
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -66,12 +71,16 @@ class Proxy:
 
     def _line(self) -> str:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        line = self.process.stdout.readline() if ready else ""
-        if not line:
-            _, errors = self.process.communicate(timeout=PATIENCE) if ready else ("", "nothing in time")
-            raise AssertionError(f"the proxy did not start: {errors}")
-        return line.rstrip("\n")
+        fd = self.process.stdout.fileno()
+        while b"\n" not in self._said:  # not readline(): what its buffer has, select() does not see
+            ready, _, _ = select.select([fd], [], [], PATIENCE)
+            data = os.read(fd, 4096) if ready else b""
+            if not data:
+                _, errors = self.process.communicate(timeout=PATIENCE) if ready else ("", "nothing in time")
+                raise AssertionError(f"the proxy did not start: {errors}")
+            self._said += data
+        line, _, self._said = self._said.partition(b"\n")
+        return line.decode()
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
