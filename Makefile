@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.docs-ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test checks unit wheel-test kernel bench docs docs-serve format clean
+.PHONY: help demo demo-serve test checks unit wheel-test kernel bench docs docs-serve format clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ $(DOCS_READY): $(READY)
 
 demo: $(READY) ## See what the library is for, on the simulation (20 seconds)
 	$(BIN)/python examples/demo.py
+
+demo-serve: $(READY) ## The same proxy, left running for your browser
+	$(BIN)/python examples/demo.py --serve
 
 test: checks unit docs wheel-test ## Run every check and test
 

@@ -1,101 +1,214 @@
 """What the library is for, shown on the simulation: no hardware is needed or touched.
 
-    python examples/demo.py
+    python examples/demo.py           # takes about 20 seconds, and checks itself
+    python examples/demo.py --serve   # leaves the proxy running, for a browser
 
-Four nodes share one supply. Switched on together they pull it down, and all of them start again. Switched on
-by the library they come up one after the other. Takes about ten seconds; the exit code is 1 if anything went
-otherwise than this text says.
+A proxy stands in front of four simulated nodes, which are off. Each is switched on when a request needs it,
+in its turn on the supply that they share, and off again when there has been no traffic. The exit code is 1
+if anything went otherwise than this text says.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat import Cluster, Event, StateChanged, WaitingForRail
-from rpi_clusterhat_sim import World, world_of
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
-BOOT_TIME = 2.0
-"""Seconds. A Pi Zero takes longer, but this is to be watched."""
+PROXY = Path(__file__).parent / "proxy"
+SPACING, BOOT_TIME, IDLE_TIMEOUT = 1.0, 1.5, 5.0
+"""Seconds. Real nodes take longer, but this is to be watched."""
+
+
+def ask(address: str, target: str, fields: dict[str, str]) -> tuple[int, Any, bytes]:
+    with closing(HTTPConnection(address)) as connection:
+        connection.request("GET", target, headers=fields)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
 
 
 class Demo:
     """Tells what happens with the time at which it does, and keeps what did not happen as it should."""
 
-    def __init__(self) -> None:
-        self._start = time.monotonic()
+    def __init__(self, proxy: str, admin: str) -> None:
+        self.proxy = proxy
+        self.admin = admin
         self.mistakes = 0
-        self.power_ups: list[float] = []
+        self.woken: list[float] = []
+        self._start = time.monotonic()
+        self._states: dict[str, str] = {}
+        self._over = threading.Event()
 
     def say(self, text: str = "") -> None:
-        print(f"{time.monotonic() - self._start:7.2f} s  {text}".rstrip() if text else "", flush=True)
+        print(f"{time.monotonic() - self._start:6.2f} s  {text}".rstrip() if text else "", flush=True)
 
     def check(self, text: str, *, holds: bool) -> None:
         self.mistakes += not holds
         self.say(f"{'[ok]' if holds else '[NOT SO]'} {text}")
 
-    def tell(self, event: Event) -> None:
-        if isinstance(event, WaitingForRail):
-            self.say(f"  {event.node} waits {event.seconds:.1f} s")
-        elif isinstance(event, StateChanged) and event.new == "on":
-            self.power_ups.append(time.monotonic())
-            self.say(f"  {event.node} has power")
+    # What it does -----------------------------------------------------------------------------------------
+
+    def get(self, target: str, **fields: str) -> tuple[int, Any, bytes]:
+        """Status, header fields and body of the proxy's answer."""
+        return ask(self.proxy, target, fields)
+
+    def nodes(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ask(self.admin, "/status", {})[2])["nodes"]
+        return found
+
+    def until_off(self, seconds: float) -> bool:
+        """Waits until no node has power; whether that was so in time."""
+        end = time.monotonic() + seconds
+        while any(node["powered"] for node in self.nodes().values()):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
+    # What it sees -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        """Tells of each change of a node's state meanwhile."""
+        thread = threading.Thread(target=self._watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.02):
+            for name, node in self.nodes().items():
+                state = node["state"]
+                before = self._states.get(name, "off")
+                if state != before:
+                    self._states[name] = state
+                    if state == "on":
+                        self.woken.append(time.monotonic())
+                    self.say(f"  {name}: {before} -> {state}")
 
 
-def boots(world: World) -> list[int]:
-    return [node.boots for node in world.nodes]
-
-
-def all_at_once(demo: Demo, hat: Cluster, world: World) -> None:
-    demo.say("1. Four nodes switched on at once, past the library's rule:")
-    bank = hat.banks[0]
-    bank.backend.write({role.offset: role.level(on=True) for role in bank.board.power})
-    drawn = [record.detail for record in world.history if record.what == "brown-out"]
-    demo.check(f"the supply browned out: {', '.join(drawn)}", holds=world.brownouts == 1)
-    for node in world.nodes:
-        demo.say(f"  {node.name} has power and began to boot {node.boots} times")
-    demo.check("every node started its boot again", holds=boots(world) == [2, 2, 2, 2])
-    time.sleep(1.0)
-    hat.off()
-    demo.check("switched off again, all together", holds=not any(node.powered for node in world.nodes))
+def one_request(demo: Demo) -> None:
+    demo.say("1. All nodes are off. One request:")
+    began = time.monotonic()
+    status, _, body = demo.get("/hello")
+    took = time.monotonic() - began
+    demo.check(
+        f"{json.loads(body)['node']} was switched on for it and answered {status} after {took:.1f} s",
+        holds=status == 200 and took >= BOOT_TIME,
+    )
     demo.say()
 
 
-def one_after_the_other(demo: Demo, hat: Cluster, world: World) -> None:
-    demo.say(f"2. The same four by the library, {hat.spacing:g} s apart:")
-    before, brownouts = boots(world), world.brownouts
-    unsubscribe = hat.subscribe(demo.tell)
-    hat.on()
-    unsubscribe()
-    gaps = [later - earlier for earlier, later in zip(demo.power_ups, demo.power_ups[1:], strict=False)]
+def many_requests(demo: Demo) -> None:
+    demo.say("2. 40 requests at once, each for a node at random:")
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda i: demo.get(f"/{i}"), range(40)))
+    served = {json.loads(body)["node"] for _, _, body in answers}
     demo.check(
-        f"between two power-ups: {', '.join(f'{gap:.2f}' for gap in gaps)} s",
-        holds=len(gaps) == 3 and all(gap > hat.spacing - 0.05 for gap in gaps),
+        f"all were answered, by {', '.join(sorted(served))}", holds=all(s == 200 for s, _, _ in answers)
     )
-    demo.check("the supply held", holds=world.brownouts == brownouts)
-    demo.check("every node booted once", holds=boots(world) == [count + 1 for count in before])
-    time.sleep(BOOT_TIME + 0.1)
-    demo.say("status:")
-    for name, node in hat.status().nodes.items():
-        demo.say(f"  {name}: {node.state}, its system is {world.node(name).phase}")
-    demo.check("all four are up", holds=all(node.is_up for node in world.nodes))
-    hat.off()
-    demo.check("switched off, all together", holds=not any(node.powered for node in world.nodes))
+    gaps = [later - earlier for earlier, later in zip(demo.woken, demo.woken[1:], strict=False)]
+    demo.check(
+        f"never two nodes got power within {SPACING:g} s of each other",
+        holds=len(gaps) == len(served) - 1 > 0 and all(gap > SPACING - 0.1 for gap in gaps),
+    )
+    began = time.monotonic()
+    demo.get("/warm")
+    took = time.monotonic() - began
+    demo.check(f"now that they are up, one takes {took * 1000:.0f} ms", holds=took < BOOT_TIME)
+    demo.say()
 
 
-def main() -> int:
-    demo = Demo()
-    options = {"boot_time": BOOT_TIME}
-    # An empty settings file in place of this machine's.
-    with Cluster.open("2.3", backend="sim", options=options, nodes=4, spacing=2.0, config=os.devnull) as hat:
-        world = world_of(hat.banks[0].backend)
-        all_at_once(demo, hat, world)
-        one_after_the_other(demo, hat, world)
+def a_long_download(demo: Demo) -> None:
+    seconds = 1.5 * IDLE_TIMEOUT
+    demo.say(f"3. A download of {seconds:g} s; nodes go off after {IDLE_TIMEOUT:g} s without traffic:")
+    status, _, body = demo.get(f"/?chunks={seconds / 0.25:.0f}&interval=0.25")
+    on = [name for name, node in demo.nodes().items() if node["powered"]]
+    demo.check(f"it came whole, {len(body)} bytes", holds=status == 200)
+    demo.check(f"only the node that served it is still on: {', '.join(on)}", holds=len(on) == 1)
+    demo.check("and now it is off, too", holds=demo.until_off(IDLE_TIMEOUT + 2.0))
+    demo.say()
+
+
+def a_browser(demo: Demo) -> None:
+    demo.say("4. A browser comes while all is off:")
+    status, head, body = demo.get("/", Accept="text/html")
+    demo.check(
+        f"it gets a page that waits: {status}, Retry-After {head['Retry-After']}, {len(body)} bytes of HTML",
+        holds=status == 503 and head["Retry-After"] is not None and b"<progress" in body,
+    )
+
+
+@contextmanager
+def proxy(*options: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
+    """The proxy's process, and the addresses that it prints."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("RPI_CLUSTERHAT_")}
+    env["RPI_CLUSTERHAT_CONFIG"] = os.devnull  # in place of this machine's settings
+    argv = [
+        sys.executable,
+        str(PROXY),
+        "--backend",
+        "sim",
+        "--log-level",
+        "warning",
+        "--max-connections",
+        "500",
+        *options,
+    ]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(2)]
+        try:
+            yield process, lines
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def show() -> int:
+    times = (("--spacing", SPACING), ("--boot-time", BOOT_TIME), ("--idle-timeout", IDLE_TIMEOUT))
+    options = [str(part) for option in times for part in option]
+    listen = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--min-on-time", "0")
+    with proxy(*options, *listen) as (_, lines):
+        demo = Demo(*(line.rpartition("//")[2].rstrip("/") for line in lines))
+        demo.say(f"The {lines[0]}, its {lines[1]}")
+        demo.say()
+        with demo.watching():
+            for part in (one_request, many_requests, a_long_download, a_browser):
+                part(demo)
     if demo.mistakes:
         demo.say(f"Not so: {demo.mistakes}.")
     return 1 if demo.mistakes else 0
 
 
+def serve(*options: str) -> int:
+    with proxy("--boot-time", "8", "--idle-timeout", "60", "--min-on-time", "0", *options) as (
+        process,
+        lines,
+    ):
+        print("\n".join(lines))
+        print(
+            "Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.",
+            flush=True,
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serve(*sys.argv[2:]) if sys.argv[1:2] == ["--serve"] else show())
