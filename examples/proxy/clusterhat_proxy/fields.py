@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Field", "Forwarding", "end_to_end", "is_upgrade", "tokens", "trailer_fields"]
+__all__ = ["Field", "Forwarding", "end_to_end", "fewer_hops", "is_upgrade", "tokens", "trailer_fields"]
 
 Field = tuple[bytes, bytes, bytes]
 
@@ -52,6 +52,14 @@ def end_to_end(fields: Sequence[Field], first: Mapping[bytes, bytes]) -> list[Fi
 def trailer_fields(trailers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Trailers without what must not stand in them."""
     return [(name, value) for name, value in trailers if name.lower() not in _NOT_IN_TRAILERS]
+
+
+def fewer_hops(fields: Sequence[Field]) -> list[Field]:
+    """With ``Max-Forwards``, a number above 0, less by one (RFC 9110, section 7.6.2)."""
+    return [
+        (name, raw, b"%d" % (int(value) - 1) if name == b"max-forwards" and value.isdigit() else value)
+        for name, raw, value in fields
+    ]
 
 
 def is_upgrade(fields: Sequence[Field]) -> bool:

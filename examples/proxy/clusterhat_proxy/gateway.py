@@ -17,6 +17,7 @@ from rpi_clusterhat import (
 )
 
 from . import cold, pages
+from .fields import fewer_hops
 from .forward import BadAnswerError, Forward, NodeError
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Gateway:
                 )
 
     async def _serve(self, exchange: Exchange, visit: _Visit) -> None:
+        if await self._is_last_hop(exchange):
+            return
         forward = Forward(
             exchange,
             self._nodes,
@@ -120,6 +123,17 @@ class Gateway:
                 lease.release()
         _log.warning("%s: %s", visit.node, trouble)
         await self._fail(exchange, 502, str(trouble))
+
+    async def _is_last_hop(self, exchange: Exchange) -> bool:
+        """Whether the client wanted to get no further than here (``Max-Forwards``), and was answered."""
+        hops = exchange.first.get(b"max-forwards", b"")
+        if not hops.isdigit() or exchange.method not in (b"OPTIONS", b"TRACE"):
+            return False
+        if int(hops):
+            exchange.fields = fewer_hops(exchange.fields)
+            return False
+        await exchange.reply(204 if exchange.method == b"OPTIONS" else 405)
+        return True
 
     def _others_than(self, node: str, tried: set[str]) -> set[str]:
         """What not to try next; nothing where there is no other."""

@@ -38,6 +38,9 @@ __all__ = ["main"]
 _GARBAGE = 20_000
 """Objects after which cycles are looked for: at Python's 700 that is a tenth of a request's cost."""
 
+_OTHER_FILES = 256
+"""Files that are no connections: the board's, locks, the admin side's."""
+
 _log = logging.getLogger("clusterhat_proxy")
 
 
@@ -73,7 +76,6 @@ class _Proxy:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
-        _allow_files(options.max_connections)
         async with AsyncExitStack() as stack:
             cluster = await stack.enter_async_context(await AsyncCluster.open(**_cluster_arguments(options)))
             addresses = options.addresses(cluster.names, cluster.addresses)
@@ -208,7 +210,7 @@ def _traffic(options: Options) -> Traffic | None:
 
 def _server_settings(options: Options) -> ServerSettings:
     return ServerSettings(
-        max_connections=options.max_connections,
+        max_connections=_allow_connections(options.max_connections),
         max_connections_per_client=options.max_connections_per_client,
         max_body=options.max_body or 0,
         min_body_rate=options.min_body_rate,
@@ -244,12 +246,16 @@ def _load_certificate(context: ssl.SSLContext, options: Options) -> None:
         raise OptionError(f"--tls-cert {options.tls_cert}: {error.reason or error}") from error
 
 
-def _allow_files(connections: int) -> None:
-    """Raises this process's limit of open files to what so many clients need."""
+def _allow_connections(wanted: int) -> int:
+    """Raises this process's limit of open files to what so many clients need, each with a connection to a
+    node; how many there is room for."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + 256
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        if most < wanted:
-            _log.warning("this process may have %d files open: not enough for --max-connections", most)
+    files = 2 * wanted + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= files:
+        return wanted
+    most = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    possible = (most - _OTHER_FILES) // 2
+    if possible < wanted:
+        _log.info("room for %d connections: this process may have %d files open", possible, most)
+    return min(wanted, possible)

@@ -98,6 +98,7 @@ class Connection:
         try:
             while True:
                 following = await self._one(rest)
+                self.busy = False
                 if following is None or server.draining:
                     break
                 rest = following
@@ -105,7 +106,12 @@ class Connection:
             if not self.wire.lost:
                 await self._linger()
             self.wire.close()
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
+            if server.draining and not self.busy:
+                self.wire.close()
+            else:
+                self.wire.abort()
+        except ConnectionError:
             self.wire.abort()
         except Exception:  # noqa: BLE001 - a mistake in one request must not end the others
             _log.exception("a connection failed")
@@ -131,8 +137,6 @@ class Connection:
                 if self.timed_out is None and not self.left:
                     raise
                 raise self._why_cancelled() from None
-            finally:
-                self.busy = False
         except HeadError as error:
             self.server.refused["bad request"] += 1
             self._refuse(exchange, error.status, str(error))
@@ -144,7 +148,7 @@ class Connection:
                 return None
             self._refuse(exchange, 408, "the request took too long")
             return None
-        if exchange is not None and exchange.keep_alive and exchange.done and exchange.begun:
+        if exchange.keep_alive and exchange.done and exchange.begun:
             return exchange.unread()
         return None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ __all__ = ["Wire"]
 
 HIGH = 65536
 """Bytes that wait to be read before the other side is made to wait."""
+
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Wire(asyncio.Protocol):
@@ -83,7 +87,8 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._end()
-        return True  # the transport stays open for what is still to be sent
+        # The transport stays open for what is still to be sent; TLS knows no such thing.
+        return self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's own name
         self.lost = True
@@ -166,6 +171,9 @@ class Wire(asyncio.Protocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """Closes at once, so that the other side cannot take it for an end."""
+        """Closes with a reset, so that the other side cannot take it for an end."""
         self.on_end = None
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
