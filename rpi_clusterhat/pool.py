@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .aio import AsyncCluster
 from .dispatch import Arm, Boot, Check, Claim, Dispatcher, PoolSettings, Recover, Rest
-from .errors import ClosedError, ClusterHatError, LeaseTimeoutError
+from .errors import ClosedError, ClusterHatError, LeaseTimeoutError, PoolClosedError
 from .power import State
 from .probes import await_until_up
 
@@ -429,6 +430,9 @@ class NodePool:
         self._pool = AsyncNodePool(
             AsyncCluster.of(cluster), probe=probe, settings=settings, traffic=traffic, random=random
         )
+        self._lock = threading.Lock()
+        """Held while something is given to the event loop, so that this is before its end or refused."""
+        self._opened = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -455,7 +459,10 @@ class NodePool:
         self.close()
 
     def open(self) -> None:
-        """See `AsyncNodePool.open`."""
+        """See `AsyncNodePool.open`. Once only."""
+        if self._opened:
+            raise ClosedError("this pool was opened before: make a new one")
+        self._opened = True
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="rpi-clusterhat pool", daemon=True)
         thread.start()
@@ -488,8 +495,7 @@ class NodePool:
             self._run(begin())
             yield ThreadLease(self, lease)
         finally:
-            if self._loop is not None:
-                self.call(lease.release)
+            self.call(lease.release)
 
     def wake(self, node: str) -> bool:
         """See `AsyncNodePool.wake`."""
@@ -508,29 +514,43 @@ class NodePool:
                 self._end()
 
     def call(self, work: Callable[[], object]) -> None:
-        """Has something done in the pool's thread, without waiting for it."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(work)
+        """Has something done in the pool's thread, without waiting for it; nothing while it is not open."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(work)
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop is None:
-            work.close()
-            raise ClosedError("this pool is not open: use it in a with statement")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise ClosedError("this pool is not open: use it in a with statement")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise PoolClosedError("the pool was closed meanwhile") from None
         except BaseException:  # Ctrl-C too: what was begun is given up, not left behind
             future.cancel()
             raise
 
     def _end(self) -> None:
-        loop, thread = self._loop, self._thread
-        self._loop = self._thread = None
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+            loop.run_until_complete(_end_tasks())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+
+
+async def _end_tasks() -> None:
+    """Who came in the last moment is told, and nothing is left of an opening or a closing cut short."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _asked(call: Callable[[str], bool], node: str) -> bool:
