@@ -26,7 +26,7 @@ def main() -> int:
             sys.exit(f"the wheel {wheel.name} holds what it should not: {', '.join(sorted(strays))}")
         venv.create(room / "venv", with_pip=True)
         python = str(room / "venv" / "bin" / "python")
-        packages = [f"{wheel}[gpiod,i2c,cli]", "pytest", "hypothesis"]
+        packages = [f"{wheel}[gpiod,i2c,cli,proxy]", "pytest", "hypothesis"]
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
         checkout = room / "checkout"
         for part in ("tests", "examples"):
