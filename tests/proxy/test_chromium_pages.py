@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         while (event := self.site.events.get()) is not None:
             self.wfile.write(event)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name is the base's
         """Keeps quiet."""
 
 
