@@ -164,7 +164,7 @@ def test_an_error_in_the_body_gives_the_lease_back(hat: Cluster) -> None:
 
 
 def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = concurrent.futures.Future.result
+    result: Any = vars(concurrent.futures.Future)["result"]
     world(hat).node("p1").fail(slow=1000)
 
     def interrupted(future: Any, timeout: float | None = None) -> Any:
@@ -240,6 +240,7 @@ def test_one_who_comes_in_the_moment_of_the_end_is_told(
         return give(work, loop)
 
     def call() -> None:
+        begin.wait(PATIENCE)
         if leaves:
             pool.rest("p1")
         else:
@@ -248,7 +249,7 @@ def test_one_who_comes_in_the_moment_of_the_end_is_told(
 
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", give_late)
     begin = threading.Event()
-    late = Caller(lambda: (begin.wait(PATIENCE), call()))
+    late = Caller(call)
     begin.set()
     assert inside.wait(PATIENCE)
     closes = Caller(pool.close)
@@ -263,7 +264,7 @@ def test_one_who_comes_in_the_moment_of_the_end_is_told(
 def test_ctrl_c_while_it_opens_or_closes_leaves_nothing_behind(
     hat: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
-    result = concurrent.futures.Future.result
+    result: Any = vars(concurrent.futures.Future)["result"]
     signals = [KeyboardInterrupt()]
 
     def interrupted(future: Any, timeout: float | None = None) -> Any:
