@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import commands, expander, nodes, rail, routing
+from tests.benchmarks import commands, expander, nodes, proxy, rail, routing
 from tests.benchmarks.report import Row, show
 
-SECTIONS = (expander.measure, rail.measure, routing.measure, nodes.measure, commands.measure)
+SECTIONS = (expander.measure, rail.measure, routing.measure, nodes.measure, proxy.measure, commands.measure)
 
 
 def main() -> int:
