@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import resource
@@ -89,7 +90,7 @@ def check_power_ups(world: StateFile) -> None:
     ups = power_ups(world)
     assert sorted(node for _, node in ups) == [f"p{n}" for n in range(1, NODES + 1)]
     times = [at for at, _ in ups]
-    assert all(b - a >= SPACING - 1e-6 for a, b in zip(times, times[1:], strict=False)), times
+    assert all(b - a >= SPACING - 1e-6 for a, b in itertools.pairwise(times)), times
 
 
 def test_a_thousand_at_once_wake_each_node_once(tmp_path: Path) -> None:
