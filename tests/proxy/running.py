@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pwd
 import re
 import select
 import signal
@@ -42,11 +43,16 @@ class Proxy:
     """``python examples/proxy`` with options, on the simulation unless they say otherwise, on free ports.
 
     Quick by default: nodes boot in 0.1 s, 0.05 s apart. ``dev`` has Python look for mistakes, which makes it
-    several times slower.
+    several times slower. ``user`` is who runs it, where root runs the tests.
     """
 
     def __init__(
-        self, *options: str, sim: bool = True, env: dict[str, str] | None = None, dev: bool = True
+        self,
+        *options: str,
+        sim: bool = True,
+        env: dict[str, str] | None = None,
+        dev: bool = True,
+        user: str | None = None,
     ) -> None:
         argv = [sys.executable, *(["-X", "dev", "-W", "error"] if dev else []), str(PROXY)]
         if "--listen" not in options:
@@ -60,6 +66,7 @@ class Proxy:
         self.argv = [*argv, *options]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
         self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, **(env or {})}
+        self._identity = {} if user is None else _identity(user)
         self.ports: dict[str, int] = {}
         self.listening: list[tuple[str, str, int]] = []
         """Scheme, host and port of each address that clients may connect to."""
@@ -67,8 +74,9 @@ class Proxy:
         self._said = b""
 
     def __enter__(self) -> Self:
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            self.argv, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.argv, env=self._env, stdout=pipe, stderr=pipe, text=True, **self._identity
         )
         wanted = {"proxy"} if "off" in self.argv else {"proxy", "status"}
         try:
@@ -171,6 +179,13 @@ class Proxy:
         with self.connect() as connection:
             connection.sendall(request)
             return everything(connection)
+
+
+def _identity(user: str) -> dict[str, Any]:
+    """Who a process is, with the groups that the user is in, for `subprocess.Popen`."""
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
 
 
 def everything(connection: socket.socket) -> bytes:
