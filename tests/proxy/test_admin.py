@@ -866,6 +866,8 @@ def test_a_client_that_waits_to_send_its_body_is_told_to(house: House) -> None:
     [
         (None, "text/plain; version=0.0.4; charset=utf-8"),
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=x.y", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=abc", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics-text"),
     ],
 )

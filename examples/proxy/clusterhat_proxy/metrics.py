@@ -141,7 +141,10 @@ class Metrics:
         if self._registry is None:
             self._registry = CollectorRegistry()
             self._registry.register(self)
-        encode, kind = choose_encoder(accept)
+        try:
+            encode, kind = choose_encoder(accept)
+        except TypeError:  # the version asked for is no number
+            encode, kind = choose_encoder("")
         return encode(self._registry), kind
 
 
