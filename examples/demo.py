@@ -194,6 +194,9 @@ def show() -> int:
     return 1 if demo.mistakes else 0
 
 
+_SLOWER = ("--boot-time", "8", "--boot-estimate", "8", "--idle-timeout", "60", "--min-on-time", "0")
+
+
 def serve(*options: str) -> int:
     with proxy("--boot-time", "8", "--idle-timeout", "60", "--min-on-time", "0", *options) as (
         process,
