@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from email.message import Message
     from types import TracebackType
 
@@ -145,7 +145,7 @@ class Proxy:
             found: dict[str, Any] = json.load(answer)
             return found
 
-    def until(self, holds: Any, seconds: float = PATIENCE) -> dict[str, Any]:
+    def until(self, holds: Callable[[dict[str, Any]], object], seconds: float = PATIENCE) -> dict[str, Any]:
         """The first status for which ``holds(status)`` is true."""
         end = time.monotonic() + seconds
         while True:
