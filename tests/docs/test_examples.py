@@ -35,6 +35,22 @@ OUTPUT = {
     "asyncio_nodes.py": "gave up waiting\np1 on\np2 off\np3 off\np4 off\n",
     "several_boards.py": "HAT 2.3: p1, p2 on\nHAT 3.1: p5, p6 on\n",
     "brown_out.py": "spacing 2 s: p1 has booted 1 time(s)\nspacing 0 s: p1 has booted 2 time(s)\n",
+    "probe_nodes.py": "down: connection refused by 127.0.0.1\nup: connected to 127.0.0.1; status 200 from 127.0.0.1\n",
+    "on_demand.py": """\
+BootBegun p1: lease
+BootEnded p1: lease
+p1 answers 200
+p1 answers 200
+Rested p1: idle
+""",
+    "on_demand_asyncio.py": """\
+p1 starts: about 20 s
+p1 is ready
+p1 is ready
+p2 starts: about 1 s
+BootError, again in 30 s
+NoNodeError, again in 30 s
+""",
     "faults.py": """\
 p2: line p2 of the simulated bank 0 was set high and stays low: it was made to stick
 p1=on p2=failed p3=on p4=on
@@ -74,8 +90,9 @@ def test_script(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tests_of_ones_own_code(tmp_path: Path) -> None:
-    shutil.copy(EXAMPLES / "test_my_code.py", tmp_path)
+@pytest.mark.parametrize("name", ["test_my_code.py", "test_my_pool.py"])
+def test_the_tests_of_ones_own_code(name: str, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / name, tmp_path)
     assert " passed" in _run("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=tmp_path)
 
 

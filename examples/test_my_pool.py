@@ -1,0 +1,73 @@
+"""A service that leases nodes, and its tests: simulated nodes, and a clock that the tests move."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings
+from rpi_clusterhat.probes import Probe, Step, Verdict
+from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat_sim import Node, world_of
+
+
+async def compute(pool: AsyncNodePool, jobs: int) -> list[str]:
+    """The code under test: so many jobs of a minute each. Answers which nodes did them."""
+
+    async def one() -> str:
+        async with pool.lease() as lease:
+            await pool.cluster.clock.asleep(60)
+            return lease.node
+
+    return await asyncio.gather(*(one() for _ in range(jobs)))
+
+
+class AtOnce(ThreadPoolExecutor):
+    """In place of worker threads, which the moved clock would not wait for."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            future.set_exception(error)
+        return future
+
+
+class IsUp(Probe):
+    """Asks the simulated world, and no socket: that would take real time."""
+
+    def __init__(self, node: Callable[[], Node]) -> None:
+        self._node = node
+
+    def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
+        del left
+        yield from ()
+        node = self._node()
+        return Verdict(node.is_up, f"{node.name} is {node.phase}")
+
+
+async def work_and_rest() -> None:
+    asyncio.get_running_loop().set_default_executor(AtOnce())
+    clock = FakeClock(by_hand=True)
+    async with await AsyncCluster.open(board="2.3", backend="sim", clock=clock) as hat:
+        world = world_of(hat.banks[0].backend)
+
+        def probe(name: str) -> Probe:
+            return IsUp(lambda: world.node(name))
+
+        settings = PoolSettings(balance="first", maxconn=2)
+        async with AsyncNodePool(hat, probe=probe, settings=settings) as pool:
+            jobs = asyncio.create_task(compute(pool, 3))
+            await clock.pass_time(10)
+            assert pool.waiting == 3  # simulated nodes boot in 20 s
+            await clock.pass_time(80)
+            assert jobs.result() == ["p1", "p1", "p2"]
+            await clock.pass_time(580)
+            assert [node.phase for node in world.nodes] == ["up", "up", "off", "off"]
+            await clock.pass_time(20)
+            assert [node.phase for node in world.nodes] == ["off"] * 4
+
+
+def test_nodes_start_for_jobs_and_go_off_after_ten_minutes() -> None:
+    asyncio.run(work_and_rest())
