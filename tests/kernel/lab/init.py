@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 EXCHANGE = "/mnt/exchange"
 READ_ONLY, BIND = 0x1, 0x1000
 POWER_OFF = 0x4321FEDC
+SET_INTERFACE_FLAGS, INTERFACE_UP = 0x8914, 0x1
 USERS = {"alice": 2001, "bob": 2002, "mallory": 2003}
 """Ordinary users. The first two are in the groups that may use the devices."""
 GROUPS = {"gpio": 2010, "i2c": 2011}
@@ -45,6 +49,12 @@ def mount_all(exchange: str) -> None:
     mount("config", "/sys/kernel/config", "configfs")
     mount("debug", "/sys/kernel/debug", "debugfs")
     mount("trace", "/sys/kernel/tracing", "tracefs")
+
+
+def bring_up_loopback() -> None:
+    request = struct.pack("16sH14x", b"lo", INTERFACE_UP)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SET_INTERFACE_FLAGS, request)
 
 
 def add_users() -> None:
@@ -93,6 +103,7 @@ def _private(folder: str) -> str | None:
 
 def main() -> None:
     mount_all(os.environ["LAB_EXCHANGE"])
+    bring_up_loopback()
     with open(os.path.join(EXCHANGE, "job.json")) as file:
         job = json.load(file)
     add_users()
