@@ -6,9 +6,14 @@ second drives a whole pool on simulated nodes, with a clock that is moved by han
 
 from __future__ import annotations
 
+import asyncio
 import math
+import shutil
+import tempfile
+from functools import partial
+from itertools import pairwise
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -35,15 +40,22 @@ from rpi_clusterhat.events import BootBegun, BootEnded, BootFailed, PoolEvent, R
 from rpi_clusterhat.power import State
 from rpi_clusterhat.routing import BALANCERS
 from rpi_clusterhat.testing import FakeClock
+from tests.safety.pools import SPACING, House
+from tests.safety.test_tasks_model import InlineExecutor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from rpi_clusterhat import AsyncNodePool, Lease
     from rpi_clusterhat.dispatch import Member
 
 NODES = ["p1", "p2", "p3"]
+HOUSE_NODES = [*NODES, "p4"]
 ROUNDS_TO_END = 200
 NEVER = -math.inf
 
 nodes = st.sampled_from(NODES)
+house_nodes = st.sampled_from(HOUSE_NODES)
 SETTINGS = settings(
     max_examples=400, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -485,3 +497,237 @@ class DispatcherMachine(RuleBasedStateMachine):
 
 def test_decisions_in_any_order() -> None:
     run_state_machine_as_test(DispatcherMachine, settings=SETTINGS)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """A whole pool on simulated nodes, in an event loop that goes on as the clock is moved."""
+
+    pool: AsyncNodePool
+
+    @initialize(
+        balance=st.sampled_from(BALANCERS),
+        maxconn=st.integers(1, 3),
+        idle_timeout=st.sampled_from([0.5, 4.0, math.inf]),
+        min_on_time=st.sampled_from([0.0, 3.0]),
+        redispatch=st.booleans(),
+        on=st.booleans(),
+    )
+    def begin(
+        self,
+        balance: str,
+        maxconn: int,
+        idle_timeout: float,
+        min_on_time: float,
+        redispatch: bool,
+        on: bool,
+    ) -> None:
+        self.folder = tempfile.mkdtemp()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(InlineExecutor(1))
+        self.house = House(self.folder)
+        self.clock = self.house.clock
+        self.outside_at: dict[str, float] = {}
+        """When another program last touched a node."""
+        self.outside_ups: set[tuple[float, str]] = set()
+        if on:
+            self._outside("p1", on=True)
+        self.pool = self.house.pool(
+            balance=balance,
+            maxconn=maxconn,
+            queue=12,
+            queue_timeout=20.0,
+            boot_timeout=6.0,
+            idle_timeout=idle_timeout,
+            min_on_time=min_on_time,
+            retry_after_failure=2.0,
+            redispatch=redispatch,
+        )
+        self.problems: list[str] = []
+        self.users: list[Tenant] = []
+        off = self.house.hat.off
+
+        async def watched_off(*names: str) -> None:
+            self.problems += [f"{name} off with a lease" for name in names if self.pool.members[name].held]
+            await off(*names)
+
+        vars(self.house.hat)["off"] = watched_off
+        self._run(self.pool.open())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        try:
+            if hasattr(self, "pool"):
+                self.everybody_has_an_answer()
+                self._run(self.pool.close(off=True))
+                self._run(self.house.hat.close())
+                assert not asyncio.all_tasks(self.loop)
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self._run(asyncio.sleep(0))
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.loop.run_until_complete(work)
+
+    def _call(self, call: Callable[[], object]) -> None:
+        async def in_the_loop() -> None:
+            call()
+
+        self._run(in_the_loop())
+
+    def _pass(self, seconds: float) -> None:
+        self._run(self.clock.pass_time(seconds, turns=30))
+
+    def _outside(self, name: str, *, on: bool) -> None:
+        now = self.outside_at[name] = self.clock.now()
+        if on and not self.house.world.node(name).powered:
+            self.outside_ups.add((now, name))
+        self.house.outside(**{name: on})
+
+    # Users --------------------------------------------------------------------------------------------------
+
+    @rule(
+        wanted=st.sampled_from([None, None, None, *HOUSE_NODES]),
+        passive=st.sampled_from([False, False, False, True]),
+        count=st.sampled_from([1, 1, 2, 5]),
+    )
+    def come(self, wanted: str | None, passive: bool, count: int) -> None:
+        for _ in range(count):
+            lease = self.pool.lease(wanted, key=str(len(self.users)), passive=passive)
+            self.users.append(Tenant(self, lease))
+
+    def _some(self, data: st.DataObject) -> Tenant | None:
+        live = [user for user in self.users if not user.task.done()]
+        return data.draw(st.sampled_from(live), label="user") if live else None
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if user := self._some(data):
+            user.leaves.set()
+
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        if user := self._some(data):
+            user.task.cancel()
+
+    @rule(data=st.data())
+    def meet_a_failure(self, data: st.DataObject) -> None:
+        if user := self._some(data):
+            self._call(user.lease.failed)
+
+    @rule(name=house_nodes, on=st.booleans())
+    def by_hand(self, name: str, on: bool) -> None:
+        self._call(partial(self.pool.wake if on else self.pool.rest, name))
+
+    # The world ----------------------------------------------------------------------------------------------
+
+    @rule(name=house_nodes, kind=st.sampled_from(["no-boot", "slow", "very slow", "hang", "hangs", "sound"]))
+    def node_fails(self, name: str, kind: str) -> None:
+        node = self.house.world.node(name)
+        if kind == "hang":
+            node.hang()
+        else:
+            slow = {"slow": 2.0, "very slow": 20.0}.get(kind, 1.0)
+            node.fail(boots=kind != "no-boot", slow=slow, hang_after=3.0 if kind == "hangs" else None)
+
+    @rule(name=house_nodes, on=st.booleans())
+    def another_program_switches(self, name: str, on: bool) -> None:
+        self._outside(name, on=on)
+
+    @rule(access=st.integers(1, 6))
+    def bus_fails_once(self, access: int) -> None:
+        self.house.world.bank("0").fail_bus(access)
+
+    @rule(seconds=st.sampled_from([0.0, 0.125, 0.25, 1.0, 1.5, 5.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self._pass(seconds)
+        assert self._held() == self._used()
+
+    def _held(self) -> int:
+        return sum(member.held for member in self.pool.members.values())
+
+    def _used(self) -> int:
+        return len([user for user in self.users if user.has_it])
+
+    @rule()
+    def one_turn(self) -> None:
+        self._run(asyncio.sleep(0))
+
+    # What holds ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def nobody_saw_a_wrong(self) -> None:
+        if hasattr(self, "problems"):
+            assert not self.problems, self.problems
+
+    @invariant()
+    def numbers_are_true(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert 0 <= pool.waiting <= 12
+        assert self._held() >= self._used()  # one whose task has not run yet has not heard of it
+        for member in pool.members.values():
+            assert 0 <= member.in_flight <= pool.settings.maxconn
+
+    def ups(self) -> list[tuple[float, str]]:
+        """The power-ups that are not another program's."""
+        return [up for up in self.house.told("on") if up not in self.outside_ups]
+
+    def everybody_has_an_answer(self) -> None:
+        """With sound nodes and all who leave soon, everybody is answered, and the nodes go off."""
+        self.house.world.bank("0").heal_bus()
+        for name in HOUSE_NODES:
+            self.house.world.node(name).fail()
+        for _ in range(40):
+            for user in self.users:
+                user.leaves.set()
+            if all(user.task.done() for user in self.users):
+                break
+            self._pass(2.0)
+        assert [user for user in self.users if not user.task.done()] == []
+        assert self.pool.waiting == 0
+        self.nobody_saw_a_wrong()
+        assert all(b - a >= SPACING - 1e-5 for (a, _), (b, _) in pairwise(self.ups())), self.ups()
+        if self.pool.settings.idle_timeout < math.inf:
+            self._pass(100.0)
+            assert {node.phase for node in self.house.world.nodes} == {"off"}, self.house.world.nodes
+
+
+class Tenant:
+    """Somebody who uses a node for a while."""
+
+    def __init__(self, machine: PoolMachine, lease: Lease) -> None:
+        self.machine = machine
+        self.lease = lease
+        self.leaves = asyncio.Event()
+        self.has_it = False
+        self.task = machine.loop.create_task(self._use())
+
+    async def _use(self) -> None:
+        try:
+            async with self.lease as lease:
+                self.has_it = True
+                try:
+                    self._check(lease.node)
+                    await self.leaves.wait()
+                finally:
+                    self.has_it = False
+        except PoolError:
+            pass  # an answer, too
+
+    def _check(self, name: str) -> None:
+        """The node is up, or was when it was last looked at: what hung or was switched by others since then
+        may not be known yet."""
+        machine = self.machine
+        began = max((time for time, node in machine.ups() if node == name), default=NEVER)
+        phase = machine.house.world.node(name).phase
+        if phase not in ("up", "hung") and machine.outside_at.get(name, NEVER) < began:
+            machine.problems.append(f"a lease on {name}, which is {phase}")
+
+
+def test_pools_among_users_faults_and_other_programs() -> None:
+    run_state_machine_as_test(PoolMachine, settings=settings(SETTINGS, max_examples=100))
