@@ -7,7 +7,15 @@ import sys
 from tests.benchmarks import commands, expander, nodes, proxy, rail, routing
 from tests.benchmarks.report import Row, show
 
-SECTIONS = (expander.measure, rail.measure, routing.measure, nodes.measure, proxy.measure, commands.measure)
+SECTIONS = (
+    expander.measure,
+    rail.measure,
+    routing.measure,
+    pool.measure,
+    nodes.measure,
+    proxy.measure,
+    commands.measure,
+)
 
 
 def main() -> int:
