@@ -463,6 +463,23 @@ def test_readings_at_the_same_time_are_one(house: House, monkeypatch: pytest.Mon
     play(house, scene)
 
 
+def test_a_reading_that_fails_is_told_to_all_who_asked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(_: AsyncCluster) -> Status:
+        await asyncio.sleep(0.02)
+        raise BackendError("the bus does not answer")
+
+    async def scene(side: Side) -> None:
+        assert (await side.ask("/status")).status == 200
+        real = AsyncCluster.status
+        monkeypatch.setattr(AsyncCluster, "status", status)
+        answers = await asyncio.gather(*(side.ask("/status") for _ in range(5)))
+        assert [answer.status for answer in answers] == [500] * 5, "nobody is given an older reading"
+        monkeypatch.setattr(AsyncCluster, "status", real)
+        assert (await side.ask("/status")).status == 200
+
+    play(house, scene)
+
+
 # The page ---------------------------------------------------------------------------------------------------
 
 

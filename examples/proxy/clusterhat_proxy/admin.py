@@ -290,7 +290,8 @@ class _State:
         }
         self._lines: dict[str, Any] = {}
         self._reading = asyncio.Lock()
-        self._readings = 0
+        self._begun = self._read = 0
+        """The numbers of the last reading, and of the last one that succeeded."""
 
     @property
     def is_read(self) -> bool:
@@ -299,11 +300,12 @@ class _State:
     async def read(self) -> None:
         """Reads the lines, unless a reading that began after this call has done so. Raises
         `ClusterHatError`."""
-        begun = self._readings
+        begun = self._begun
         async with self._reading:
-            if self._readings <= begun:
-                self._readings += 1
+            if self._read <= begun:
+                self._begun = number = self._begun + 1
                 self._lines = (await self._pool.cluster.status()).as_dict()
+                self._read = number
 
     def states(self) -> list[State]:
         return [member.state for member in self._pool.members.values()]
