@@ -6,8 +6,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-import h11
-
+from .bodies import BodyError, Chunked, Sized
 from .fields import tokens
 from .messages import HeadError, Limits, chunk, last_chunk, lines
 
@@ -60,13 +59,12 @@ class Exchange:
     """One request, and the answer to it. Belongs to its connection's task."""
 
     __slots__ = (
+        "_body",
         "_budget",
         "_chunked",
         "_connection",
         "_length",
         "_out",
-        "_reader",
-        "_rest",
         "begun",
         "bodyless",
         "done",
@@ -86,7 +84,6 @@ class Exchange:
 
     def __init__(self, connection: Connection, head: RequestHead, rest: bytes) -> None:
         self._connection = connection
-        self._reader = head.reader
         self.method = head.method
         self.version = head.version
         self.target = head.target
@@ -114,9 +111,12 @@ class Exchange:
             raise HeadError(413, f"the body is longer than {most} bytes")
         self.done = not self.has_body
         """All of the request has come."""
-        self._rest = rest if self.done else b""
-        if rest and not self.done:
-            self._reader.receive_data(rest)
+        self._body = (
+            Chunked(connection.server.settings.limits.header_size)
+            if b"transfer-encoding" in first
+            else Sized(int(length or 0))
+        )
+        self._body.receive(rest)
 
     @property
     def peer(self) -> str:
@@ -146,8 +146,8 @@ class Exchange:
         connection = self._connection
         settings = connection.server.settings
         while not self.done:
-            event = self._next_event()
-            if event is h11.NEED_DATA:
+            data = self._next()
+            if data is None:
                 # A client that trickles runs out of time as surely as one that sends nothing.
                 began = connection.loop.time()
                 connection.deadlines[0] = began + self._budget
@@ -159,51 +159,43 @@ class Exchange:
                 earned = len(data) / rate if rate else settings.timeout_client
                 self._budget += began - connection.loop.time() + earned
                 self._budget = min(settings.timeout_client, self._budget)
-                self._reader.receive_data(data)
-            elif isinstance(event, h11.Data):
-                data = self._taken(event)
+                self._body.receive(data)
+            elif data:
                 if self.received > _KEPT:
                     self.kept = None
                 return data
-            else:
-                assert isinstance(event, h11.EndOfMessage)
-                self.trailers = list(event.headers.raw_items())
-                self.done = True
         return b""
 
-    def _taken(self, event: h11.Data) -> bytes:
-        data = bytes(event.data)
+    def _next(self) -> bytes | None:
+        """The next part of what has come, empty at the body's end; None where there is nothing yet."""
+        try:
+            data = self._body.next()
+        except BodyError as error:
+            raise HeadError(400, str(error)) from error
+        if data is None:
+            return None
+        if not data:
+            self.trailers = self._body.trailers
+            self.done = True
         self.received += len(data)
         most = self._connection.server.settings.max_body
         if most and self.received > most:
             raise HeadError(413, f"the body is longer than {most} bytes")
-        if self.kept is not None:
+        if self.kept is not None and data:
             self.kept.append(data)
         return data
-
-    def _next_event(self) -> object:
-        try:
-            return self._reader.next_event()
-        except h11.RemoteProtocolError as error:
-            raise HeadError(400, str(error)) from error
 
     @property
     def at_hand(self) -> bool:
         """Whether the whole body has come; takes it in as far as it has, if that is little."""
         while not self.done and self.kept is not None:
-            event = self._next_event()
-            if event is h11.NEED_DATA:
+            if self._next() is None:
                 data = self._connection.wire.take()
                 if not data:
                     return False
-                self._reader.receive_data(data)
-            elif isinstance(event, h11.Data):
-                self._taken(event)
-                if self.received > _KEPT:
-                    return False  # and it is not lost: what is kept is sent first
-            elif isinstance(event, h11.EndOfMessage):
-                self.trailers = list(event.headers.raw_items())
-                self.done = True
+                self._body.receive(data)
+            elif self.received > _KEPT:
+                return self.done  # what is kept is sent first
         return self.done
 
     # The answer -------------------------------------------------------------------------------------------
@@ -287,7 +279,7 @@ class Exchange:
 
     def unread(self) -> bytes:
         """What has come after the request."""
-        return self._reader.trailing_data[0] if self.has_body else self._rest
+        return self._body.rest
 
     @property
     def cut_short(self) -> str | None:

@@ -6,12 +6,22 @@ A field is a tuple of its name in lower case, its name as it came, and its value
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Field", "Forwarding", "end_to_end", "fewer_hops", "is_upgrade", "tokens", "trailer_fields"]
+__all__ = [
+    "Field",
+    "Forwarding",
+    "connection_options",
+    "end_to_end",
+    "fewer_hops",
+    "is_upgrade",
+    "tokens",
+    "trailer_fields",
+]
 
 Field = tuple[bytes, bytes, bytes]
 
@@ -28,8 +38,12 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     ]
 )
-_FORWARDED = (b"x-forwarded-", b"forwarded", b"x-real-ip")
+_FORWARDING = re.compile(rb"x[-_]forwarded[-_].*|forwarded|x[-_]real[-_]ip")
 _NOT_IN_TRAILERS = HOP_BY_HOP | {b"content-length", b"host", b"trailer", b"content-encoding", b"content-type"}
+
+_NEVER_NAMED = {b"content-length", b"host"}
+"""What ``Connection`` cannot take out: where a message ends and whom it is for is not up to its sender."""
+_TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 PSEUDONYM = b"rpi-clusterhat"
 """What this gateway calls itself in ``Via``."""
@@ -40,18 +54,36 @@ def tokens(values: Iterable[bytes]) -> list[bytes]:
     return [token for value in values for part in value.split(b",") if (token := part.strip().lower())]
 
 
+def connection_options(fields: Iterable[Field]) -> list[bytes]:
+    return tokens([value for name, _, value in fields if name == b"connection"])
+
+
 def end_to_end(fields: Sequence[Field], first: Mapping[bytes, bytes]) -> list[Field]:
     """Without those that are meant for the next hop only, and without those that ``Connection`` names.
     ``first`` has the first value of each field."""
     gone = HOP_BY_HOP
     if b"connection" in first:
-        gone = gone.union(tokens([value for name, _, value in fields if name == b"connection"]))
+        gone = gone.union(connection_options(fields)) - _NEVER_NAMED
     return [field for field in fields if field[0] not in gone]
 
 
-def trailer_fields(trailers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Trailers without what must not stand in them."""
-    return [(name, value) for name, value in trailers if name.lower() not in _NOT_IN_TRAILERS]
+def trailer_fields(
+    trailers: Iterable[tuple[bytes, bytes]], fields: Sequence[Field]
+) -> list[tuple[bytes, bytes]]:
+    """Trailers without what must not stand in them, and without what ``Connection`` names in the ``fields``
+    before the body."""
+    gone = _NOT_IN_TRAILERS.union(connection_options(fields))
+    return [
+        (name, value)
+        for name, value in trailers
+        if (low := name.lower()) not in gone and not _is_forwarding(low)
+    ]
+
+
+def _is_forwarding(name: bytes) -> bool:
+    """Whether this is a field that `Forwarding` writes. A node that knows fields as variables cannot tell
+    ``_`` from ``-``."""
+    return name.startswith((b"x", b"f")) and _FORWARDING.fullmatch(name) is not None
 
 
 def fewer_hops(fields: Sequence[Field]) -> list[Field]:
@@ -64,9 +96,7 @@ def fewer_hops(fields: Sequence[Field]) -> list[Field]:
 
 def is_upgrade(fields: Sequence[Field]) -> bool:
     """Whether another protocol is asked for on this connection."""
-    return any(name == b"upgrade" for name, _, _ in fields) and b"upgrade" in tokens(
-        [value for name, _, value in fields if name == b"connection"]
-    )
+    return any(name == b"upgrade" for name, _, _ in fields) and b"upgrade" in connection_options(fields)
 
 
 class Forwarding:
@@ -88,16 +118,16 @@ class Forwarding:
 
     def add(self, fields: list[Field], host: bytes, version: bytes) -> list[Field]:
         """The fields with ``Via``, ``Forwarded`` and ``X-Forwarded-*`` as the node is to get them."""
-        element = self._element + (b'"%s"' % host if b":" in host or not host else host)
+        element = self._element + (host if _TOKEN.fullmatch(host) else b'"%s"' % host)
         mine = [
             self._peer,
             self._proto,
             (b"x-forwarded-host", b"X-Forwarded-Host", host),
             (b"forwarded", b"Forwarded", element),
         ]
-        kept = [field for field in fields if not field[0].startswith(_FORWARDED)]
+        kept = [field for field in fields if not _is_forwarding(field[0])]
         if self._trusted and len(kept) < len(fields):
-            mine = _joined([field for field in fields if field[0].startswith(_FORWARDED)], mine)
+            mine = _joined([field for field in fields if _is_forwarding(field[0])], mine)
         kept += mine
         kept.append((b"via", b"Via", version + b" " + PSEUDONYM))
         return kept

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import h11
-
-from .fields import PSEUDONYM, end_to_end, is_upgrade, tokens, trailer_fields
+from .bodies import BodyError, Chunked
+from .fields import PSEUDONYM, connection_options, end_to_end, is_upgrade, tokens, trailer_fields
 from .messages import HeadError, Limits, chunk, last_chunk, lines, read_head, response
 from .tunnel import tunnel
 
@@ -137,7 +136,10 @@ class Forward:
         data = b"".join(exchange.kept or ())
         if not self._chunked:
             return data
-        return (chunk(data) if data else b"") + last_chunk(trailer_fields(exchange.trailers))
+        return (chunk(data) if data else b"") + last_chunk(self._trailers())
+
+    def _trailers(self) -> list[tuple[bytes, bytes]]:
+        return trailer_fields(self._exchange.trailers, self._exchange.fields)
 
     async def _parts(self) -> AsyncGenerator[bytes]:
         for data in list(self._exchange.kept or ()):
@@ -155,7 +157,7 @@ class Forward:
                 await wire.drain()
                 exchange.limit_server(None)
         if self._chunked:
-            wire.write(last_chunk(trailer_fields(exchange.trailers)))
+            wire.write(last_chunk(self._trailers()))
         exchange.limit_server(self._timeout)
 
     # The answer -------------------------------------------------------------------------------------------
@@ -176,18 +178,24 @@ class Forward:
             if head.status == 101:
                 if not self._upgrade:
                     raise BadAnswerError("the node changed the protocol without being asked to")
+                if not exchange.done:
+                    raise BadAnswerError("the node changed the protocol before it had the request")
                 return head, rest
-            exchange.interim(head.status, head.reason, end_to_end(head.fields, head.first))
+            fields = end_to_end(head.fields, head.first)
+            exchange.interim(head.status, head.reason, [f for f in fields if f[0] != b"content-length"])
+            await exchange.flush()
 
     async def _read_head(
         self, wire: Wire, rest: bytes, body: asyncio.Task[None] | None
     ) -> tuple[bytes, bytes]:
-        reading = read_head(wire, rest, _LIMITS)
+        reading = self._read_alone(wire, rest)
+        if body is None or body.done():
+            return await reading
+        return await self._beside(body, reading)
+
+    async def _read_alone(self, wire: Wire, rest: bytes) -> tuple[bytes, bytes]:
         try:
-            if body is None or body.done():
-                raw, rest = await reading
-            else:
-                raw, rest = await self._beside(body, reading)
+            raw, rest = await read_head(wire, rest, _LIMITS)
         except HeadError as error:
             if wire.ended:
                 raise NodeError("the node closed the connection within its answer's head") from error
@@ -224,13 +232,13 @@ class Forward:
         fields = [field for field in end_to_end(head.fields, head.first) if field[0] != b"content-length"]
         via = [(b"Via", head.version + b" " + PSEUDONYM)]
         exchange.begin(head.status, head.reason, fields, via, length=length, none=bodyless and length is None)
-        keep = head.version >= b"1.1" and b"close" not in tokens([first.get(b"connection", b"")])
+        keep = head.version >= b"1.1" and b"close" not in connection_options(head.fields)
         trailers: list[tuple[bytes, bytes]] = []
         try:
             if bodyless:
                 keep = keep and not rest
             elif b"transfer-encoding" in first:
-                trailers, rest = await self._chunks(wire, head.reader, rest, lease)
+                trailers, rest = await self._chunks(wire, rest, lease)
                 keep = keep and not rest
             else:
                 keep = await self._bytes(wire, length, rest, lease) and keep
@@ -238,7 +246,7 @@ class Forward:
             lease.failed()
             raise ConnectionAbortedError(str(error)) from error  # what was sent must not look whole
         exchange.limit_server(None)
-        await exchange.end(trailers)
+        await exchange.end(trailer_fields(trailers, head.fields) if trailers else ())
         return keep
 
     async def _more(self, wire: Wire, lease: Lease) -> bytes:
@@ -270,23 +278,22 @@ class Forward:
             data = b""
         return not data
 
-    async def _chunks(
-        self, wire: Wire, reader: h11.Connection, data: bytes, lease: Lease
-    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """A chunked body. Its trailers, and what came after it."""
-        if data:
-            reader.receive_data(data)
+    async def _chunks(self, wire: Wire, data: bytes, lease: Lease) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """A chunked body. Its trailers as they came, and what came after it."""
+        body = Chunked(_LIMITS.header_size)
+        body.receive(data)
         try:
-            while True:
-                event = reader.next_event()
-                if isinstance(event, h11.Data):
-                    self._exchange.send(bytes(event.data))
-                elif isinstance(event, h11.EndOfMessage):
-                    return trailer_fields(event.headers.raw_items()), reader.trailing_data[0]
-                else:
-                    reader.receive_data(await self._more(wire, lease))
-        except h11.RemoteProtocolError as error:
+            while (part := body.next()) != b"":
+                if part is not None:
+                    self._exchange.send(part)
+                    continue
+                data = await self._more(wire, lease)
+                if not data:
+                    raise _CutShortError("the node closed the connection within its answer")
+                body.receive(data)
+        except BodyError as error:
             raise _CutShortError(str(error)) from error
+        return body.trailers, body.rest
 
     async def _tunnel(
         self, wire: Wire, head: ResponseHead, rest: bytes, lease: Lease, upgraded: Callable[[], object]

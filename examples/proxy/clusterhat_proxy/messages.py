@@ -1,7 +1,7 @@
 """HTTP/1.1 messages (RFC 9112): strict heads in, plain bytes out.
 
-h11 reads; what it would let pass and a gateway must not (two lengths, line folding, bare line feeds …) is
-refused here before. Writing is ours, since a gateway passes on what it has read.
+h11 reads heads; what it would let pass and a gateway must not (two lengths, line folding, bare line feeds …)
+is refused here before. Writing is ours, since a gateway passes on what it has read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 _LENGTHS = re.compile(rb"(?i)\ncontent-length:([^\r]*)")
 _LENGTH = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
 _HOST = re.compile(rb"(?:[\w.~%!$&'()*+,;=-]*|\[[\w:.%~-]+\])(?::[0-9]*)?")
-_ABSOLUTE = re.compile(rb"(?i)https?://([^/?#]*)")
+_ABSOLUTE = re.compile(rb"(?i)https?://([^/?#]+)")
 
 _INTERIM = re.compile(rb"HTTP/1\.[0-9] 1")
 _ASKED = {
@@ -63,8 +63,6 @@ class Limits(NamedTuple):
 
 
 class RequestHead(NamedTuple):
-    reader: h11.Connection
-    """Reads what follows."""
     method: bytes
     version: bytes
     """``1.1`` or ``1.0``."""
@@ -77,8 +75,6 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    reader: h11.Connection
-    """Reads what follows."""
     status: int
     reason: bytes
     version: bytes
@@ -162,22 +158,25 @@ def request(head: bytes, limits: Limits) -> RequestHead:
         raise HeadError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     fields, first = _fields(start.headers, limits)
     _check_framing(head, first, start.http_version)
+    if start.method == b"CONNECT":
+        raise HeadError(405, "this gateway opens no connections to elsewhere")
+    if b"host" not in first and start.http_version > b"1.0":
+        raise HeadError(400, "there is no Host")
     host = first.get(b"host", b"")
     target = start.target
     if not target.startswith(b"/"):
-        if start.method == b"CONNECT":
-            raise HeadError(405, "this gateway opens no connections to elsewhere")
         absolute = _ABSOLUTE.match(target)
         if absolute:  # what it names counts more than Host, and neither says where it goes
             host = absolute[1]
-            rest = target[absolute.end() :]
-            target = rest if rest.startswith(b"/") else b"/" + rest
-            fields = [(b"host", raw, host) if name == b"host" else (name, raw, v) for name, raw, v in fields]
+            target = target[absolute.end() :]
+            if not target.startswith(b"/"):
+                target = b"/" + target if target or start.method != b"OPTIONS" else b"*"
+            fields = [(b"host", b"Host", host), *(field for field in fields if field[0] != b"host")]
         elif not (target == b"*" and start.method == b"OPTIONS"):
             raise HeadError(400, "the request target is no path")
     if not _HOST.fullmatch(host):
         raise HeadError(400, "the Host is no host")
-    return RequestHead(reader, start.method, start.http_version, fields, first, host, target)
+    return RequestHead(start.method, start.http_version, fields, first, host, target)
 
 
 def response(head: bytes, limits: Limits, *, upgrade: bool = False) -> ResponseHead:
@@ -193,9 +192,11 @@ def response(head: bytes, limits: Limits, *, upgrade: bool = False) -> ResponseH
         raise HeadError(502, str(error)) from error
     if not isinstance(start, h11.Response | h11.InformationalResponse):
         raise HeadError(502, "this is no response")
+    if not start.http_version.startswith(b"1."):
+        raise HeadError(502, "this is not HTTP/1.1")
     fields, first = _fields(start.headers, limits)
     _check_framing(head, first, start.http_version)
-    return ResponseHead(reader, start.status_code, start.reason, start.http_version, fields, first)
+    return ResponseHead(start.status_code, start.reason, start.http_version, fields, first)
 
 
 # Writing ------------------------------------------------------------------------------------------------

@@ -166,6 +166,8 @@ class Connection:
                 self._why_cancelled()
                 return None  # it had nothing to say
         self.deadlines[0] = self.loop.time() + settings.timeout_http_request
+        if rest == b"\r":
+            rest += await self.wire.receive()
         if rest.startswith(b"\r\n"):
             rest = rest[2:] or await self.wire.receive()
         if not rest:
