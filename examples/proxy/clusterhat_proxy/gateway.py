@@ -229,12 +229,7 @@ class Gateway:
             (b"Cache-Control", b"no-store"),
             (b"Vary", b"Accept"),
         ]
-        if answer == "problem":
-            await exchange.reply(
-                503, head, cold.waiting_problem(view), b"application/problem+json;charset=utf-8"
-            )
-            return
-        if lease.node:
+        if lease.node:  # programs that keep cookies come back to it, too
             age = cold.retry_after(2 * whole)
             head.append(
                 (
@@ -242,6 +237,11 @@ class Gateway:
                     _COOKIE + f"={lease.node}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax".encode(),
                 )
             )
+        if answer == "problem":
+            await exchange.reply(
+                503, head, cold.waiting_problem(view), b"application/problem+json;charset=utf-8"
+            )
+            return
         head.append((b"Content-Security-Policy", pages.POLICY))
         reload = exchange.method in (b"GET", b"HEAD")
         await exchange.reply(503, head, pages.waiting_page(view, reload=reload), b"text/html")
