@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import commands, expander, nodes, proxy, rail, routing
+from tests.benchmarks import commands, expander, nodes, pool, proxy, rail, routing
 from tests.benchmarks.report import Row, show
 
 SECTIONS = (
