@@ -51,8 +51,8 @@ def powered(proxy: Proxy) -> list[str]:
         ("auto", BROWSER, "POST", "application/json"),
         ("auto", BROWSER, "GET", "text/html; charset=utf-8"),
         ("auto", BROWSER, "HEAD", "text/html; charset=utf-8"),
-        ("auto", PROBLEM, "GET", "application/problem+json;charset=utf-8"),
-        ("page", ANYTHING, "GET", "application/problem+json;charset=utf-8"),
+        ("auto", PROBLEM, "GET", "application/problem+json"),
+        ("page", ANYTHING, "GET", "application/problem+json"),
         ("page", BROWSER, "POST", "text/html; charset=utf-8"),
     ],
 )

@@ -177,7 +177,7 @@ class Admin:
         await self._state.read()
         page = pages.status_page(self._state.as_dict(), switch=self._token is not None)
         head = [_NO_STORE, (b"Content-Security-Policy", pages.STATUS_POLICY)]
-        await exchange.reply(200, head, page, b"text/html")
+        await exchange.reply(200, head, page, cold.CONTENT_TYPE["html"])
 
     async def _events(self, exchange: Exchange) -> None:
         if self._live.viewers >= MOST_VIEWERS:
@@ -487,7 +487,7 @@ async def _fail(
     head = [_NO_STORE, *more]
     if _wants_page(exchange):
         head.append((b"Content-Security-Policy", pages.STATUS_POLICY))
-        await exchange.reply(status, head, pages.error_page(status, title, detail), b"text/html")
+        await exchange.reply(status, head, pages.error_page(status, title, detail), cold.CONTENT_TYPE["html"])
     else:
         body = cold.problem(status, title, detail)
         await exchange.reply(status, head, body, cold.CONTENT_TYPE["problem"])

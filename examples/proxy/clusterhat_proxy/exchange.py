@@ -267,12 +267,12 @@ class Exchange:
         status: int,
         more: Sequence[tuple[bytes, bytes]] = (),
         body: bytes = b"",
-        kind: bytes = b"text/plain",
+        kind: bytes = b"text/plain; charset=utf-8",
     ) -> None:
         """A whole answer of this program's own."""
         head = [(b"Date", formatdate(usegmt=True).encode()), *more]
         if body:
-            head.append((b"Content-Type", kind if b";" in kind else kind + b"; charset=utf-8"))
+            head.append((b"Content-Type", kind))
         self.begin(status, _REASONS.get(status, b""), (), head, length=len(body))
         self.send(body)
         await self.end()

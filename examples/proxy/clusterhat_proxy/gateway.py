@@ -238,13 +238,11 @@ class Gateway:
                 )
             )
         if answer == "problem":
-            await exchange.reply(
-                503, head, cold.waiting_problem(view), b"application/problem+json;charset=utf-8"
-            )
+            await exchange.reply(503, head, cold.waiting_problem(view), cold.CONTENT_TYPE["problem"])
             return
         head.append((b"Content-Security-Policy", pages.POLICY))
         reload = exchange.method in (b"GET", b"HEAD")
-        await exchange.reply(503, head, pages.waiting_page(view, reload=reload), b"text/html")
+        await exchange.reply(503, head, pages.waiting_page(view, reload=reload), cold.CONTENT_TYPE["html"])
 
     async def _refuse(self, exchange: Exchange, error: PoolError) -> None:
         status = 504 if isinstance(error, LeaseTimeoutError | BootError) else 503
@@ -258,10 +256,12 @@ class Gateway:
         title = HTTPStatus(status).phrase
         if cold.decide("page", b"GET", exchange.first.get(b"accept")) == "html":
             head.append((b"Content-Security-Policy", pages.POLICY))
-            await exchange.reply(status, head, pages.error_page(status, title, detail, again), b"text/html")
+            await exchange.reply(
+                status, head, pages.error_page(status, title, detail, again), cold.CONTENT_TYPE["html"]
+            )
         else:
             body = cold.problem(status, title, detail, again)
-            await exchange.reply(status, head, body, b"application/problem+json;charset=utf-8")
+            await exchange.reply(status, head, body, cold.CONTENT_TYPE["problem"])
 
 
 class _Visit:

@@ -143,7 +143,7 @@ class _Proxy:
             _log.warning("requests were cut off after %g s", self._options.drain_timeout)
         await asyncio.gather(drained, return_exceptions=True)
         await server.drain(0)
-        await admin.server.drain(0)
+        await admin.server.drain(1.0)  # so that those who watch see it end
 
 
 async def _listen(
