@@ -104,11 +104,12 @@ class Forward:
             if body is not None:
                 whole = whole and body.done() and not body.cancelled() and body.exception() is None
                 body.cancel()
-                await asyncio.gather(body, return_exceptions=True)
             if whole:
                 self._nodes.give_back(node, wire)
             else:
                 wire.abort()
+            if body is not None:  # at last: the client may leave meanwhile
+                await asyncio.gather(body, return_exceptions=True)
 
     # The request ------------------------------------------------------------------------------------------
 
