@@ -29,7 +29,6 @@ from hypothesis.stateful import (
 from rpi_clusterhat.dispatch import Arm, Boot, Check, Claim, Dispatcher, PoolSettings, Recover, Rest
 from rpi_clusterhat.errors import (
     BootError,
-    NodeNameError,
     NoNodeError,
     NotReadyError,
     PoolClosedError,
@@ -123,7 +122,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @initialize(
         balance=st.sampled_from(BALANCERS),
         maxconn=st.integers(1, 3),
-        queue=st.sampled_from([0, 2, 100, 100]),
+        queue=st.sampled_from([0, 2, 100, 100, 100, 100]),
         idle_timeout=st.sampled_from([0.0, 10.0, 10.0, math.inf]),
         min_on_time=st.sampled_from([0.0, 5.0, 25.0]),
         redispatch=st.booleans(),
@@ -220,10 +219,17 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(
         wanted=st.sampled_from([None, None, None, *NODES]),
         key=st.sampled_from([None, "a", "b"]),
-        passive=st.sampled_from([False, False, False, True]),
-        exclude=st.sampled_from([None, None, None, {"p1"}, {"p1", "p2"}, set(NODES)]),
+        passive=st.sampled_from([False, False, False, False, True]),
+        exclude=st.sampled_from([None] * 6 + [{"p1"}, {"p1", "p2"}, set(NODES)]),
+        count=st.sampled_from([1, 1, 2, 4]),
     )
-    def ask(self, wanted: str | None, key: str | None, passive: bool, exclude: set[str] | None) -> None:
+    def come(
+        self, wanted: str | None, key: str | None, passive: bool, exclude: set[str] | None, count: int
+    ) -> None:
+        for _ in range(count):
+            self._ask(wanted, key, passive, exclude)
+
+    def _ask(self, wanted: str | None, key: str | None, passive: bool, exclude: set[str] | None) -> None:
         client = Client(self, wanted, key, passive)
         client.exclude = exclude
         waiting = self.core.waiting
@@ -263,14 +269,6 @@ class DispatcherMachine(RuleBasedStateMachine):
             asked = [client.wanted] if client.wanted else NODES
             left = [name for name in asked if name not in (client.exclude or ())]
             assert all(states[name] is State.FAILED for name in left)
-
-    @rule()
-    def ask_for_a_stranger(self) -> None:
-        try:
-            self.core.ask(Client(self, "p9", None, passive=False))
-        except (NodeNameError, PoolClosedError):
-            return
-        raise AssertionError("a lease on a node that is not there")
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -317,10 +315,11 @@ class DispatcherMachine(RuleBasedStateMachine):
             self._go_on(name, work, works=works)
             self.take_actions()
 
-    @rule(works=st.sampled_from([True, True, True, False]))
-    def all_go_on(self, works: bool) -> None:
-        for name in NODES:
-            self.goes_on(name, works)
+    @rule(works=st.sampled_from([True, True, True, False]), steps=st.sampled_from([1, 2, 2, 3]))
+    def all_go_on(self, works: bool, steps: int) -> None:
+        for _ in range(steps):
+            for name in NODES:
+                self.goes_on(name, works)
 
     def _go_on(self, name: str, work: Work, *, works: bool) -> None:
         action = work.action
@@ -491,7 +490,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             for _ in range(3):
                 self.clock.advance(idle_timeout + self.core.settings.min_on_time)
                 self.idle_times_are_looked_at()
-                self.all_go_on(works=True)
+                self.all_go_on(works=True, steps=1)
             assert {member.state for member in self.core.members.values()} == {State.OFF}
 
 
