@@ -214,6 +214,11 @@ class Member:
         return NEVER if self.powered_since is None else self.powered_since
 
     @property
+    def suspect(self) -> bool:
+        """Whether it has power and is being looked at after a failure: others are tried before it."""
+        return self.asked_for == "check" and self.state is State.ON
+
+    @property
     def starting(self) -> bool:
         return self.state is State.QUEUED or self.state is State.ON
 
@@ -295,7 +300,9 @@ class Dispatcher:
             if named.state is State.FAILED or (claim.exclude and named.name in claim.exclude):
                 raise self._no_node([named])
             return named if usable(named) else None
-        member = self._balancer.choose(self._list, usable, claim.key)
+        member = self._balancer.choose(self._list, lambda m: not m.suspect and usable(m), claim.key)
+        if member is None:
+            member = self._balancer.choose(self._list, usable, claim.key)
         if member is None and not claim.passive and not self._may_wait(claim):
             raise self._no_node([m for m in self._list if m.name not in (claim.exclude or ())] or self._list)
         return member

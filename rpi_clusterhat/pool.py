@@ -218,7 +218,7 @@ class AsyncNodePool:
                 self.core.found_on(name)
         self._spawn(self._watch())
         if self._traffic is not None:
-            self._spawn(self._count(self._traffic))
+            self._spawn(self._count())
         self.act()
 
     def lease(
@@ -357,8 +357,7 @@ class AsyncNodePool:
         core = self.core
         while core.due(name):  # first of all: since this was asked for, the node may have got a lease
             await self.cluster.clock.asleep(core.due_at(name) - self.now())
-            if self._traffic is not None and self._traffic.active(name, self.now()):
-                core.active(name)
+            self._look_at_traffic(name)
         self.act()
 
     async def _watch(self) -> None:
@@ -381,12 +380,19 @@ class AsyncNodePool:
                     self.core.lost(name)
             self.act()
 
-    async def _count(self, traffic: Traffic) -> None:
+    async def _count(self) -> None:
         while True:
             await self.cluster.clock.asleep(TRAFFIC_INTERVAL)
             for name, member in self.members.items():
-                if member.powered_since is not None and traffic.active(name, self.now()):
-                    self.core.active(name)
+                if member.powered_since is not None:
+                    self._look_at_traffic(name)
+
+    def _look_at_traffic(self, name: str) -> None:
+        try:
+            if self._traffic is not None and self._traffic.active(name, self.now()):
+                self.core.active(name)
+        except Exception as error:  # noqa: BLE001 - as above: the node's idle time goes by its leases then
+            _log.warning("the traffic of %s cannot be read: %s", name, error)
 
 
 class ThreadLease:
@@ -444,6 +450,11 @@ class NodePool:
         """What is known of each node, by name. To be read."""
         return self._pool.members
 
+    @property
+    def waiting(self) -> int:
+        """Leases that wait for a node."""
+        return self._pool.waiting
+
     def subscribe(self, callback: Callable[[PoolEvent], object]) -> None:
         """Calls back with each `rpi_clusterhat.events.PoolEvent`, in the pool's thread. It must not raise,
         and must not wait for the pool."""
@@ -480,12 +491,13 @@ class NodePool:
         *,
         key: str | None = None,
         passive: bool = False,
+        exclude: set[str] | None = None,
         timeout: float | None = None,
     ) -> Generator[ThreadLease]:
         """A lease on a node of the pool's choice, or on the one named; waits for it, at most
         ``queue_timeout`` unless another time is given. See `AsyncNodePool.lease`; raises as `Lease.ask` and
         `Lease.wait` do."""
-        lease = self._pool.lease(node, key=key, passive=passive)
+        lease = self._pool.lease(node, key=key, passive=passive, exclude=exclude)
 
         async def begin() -> None:
             if not lease.ask():
@@ -504,6 +516,10 @@ class NodePool:
     def rest(self, node: str) -> bool:
         """See `AsyncNodePool.rest`."""
         return self._run(_asked(self._pool.rest, node))
+
+    def drain(self, seconds: float) -> bool:
+        """See `AsyncNodePool.drain`."""
+        return self._run(self._pool.drain(seconds))
 
     def close(self, *, off: bool = False) -> None:
         """See `AsyncNodePool.close`. May be called again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ _KEPT_FOR = 4.0
 
 _KEPT_PER_NODE = 64
 
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""Seconds and times by which a node that vanished behind a silent connection is noticed."""
+
 _FRESH = 1.0
 """Seconds after its last use in which a connection may take a request that cannot be sent again."""
 
@@ -32,6 +36,7 @@ class Nodes:
         self.addresses = addresses
         self._timeout = timeout
         self._idle: dict[str, deque[tuple[Wire, float]]] = {name: deque() for name in addresses}
+        self._used: dict[str, set[Wire]] = {name: set() for name in addresses}
         self._cleaner: asyncio.TimerHandle | None = None
 
     def take(self, name: str, *, repeatable: bool) -> Wire | None:
@@ -41,6 +46,7 @@ class Nodes:
             wire, since = idle.pop()
             if wire.silent and (repeatable or wire.loop.time() - since < _FRESH):
                 wire.on_end = None
+                self._used[name].add(wire)
                 return wire
             wire.close()
         return None
@@ -51,10 +57,24 @@ class Nodes:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout):
             _, wire = await loop.create_connection(partial(Wire, loop), host, port, happy_eyeballs_delay=0.25)
+        sock: socket.socket = wire.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._used[name].add(wire)
         return wire
+
+    def drop(self, name: str, wire: Wire, *, gently: bool) -> None:
+        """A connection that cannot be used again; gently where nothing on it was broken off."""
+        self._used[name].discard(wire)
+        if gently:
+            wire.close()
+        else:
+            wire.abort()
 
     def give_back(self, name: str, wire: Wire) -> None:
         """A connection whose last response is complete."""
+        self._used[name].discard(wire)
         idle = self._idle[name]
         if not wire.silent or len(idle) >= _KEPT_PER_NODE:
             wire.close()
@@ -83,10 +103,16 @@ class Nodes:
             self._cleaner = loop.call_at(oldest + _KEPT_FOR, self._clean, loop)
 
     def forget(self, name: str) -> None:
-        """Closes what is open to a node, as when it goes off."""
+        """Closes what is kept open to a node."""
         idle = self._idle[name]
         while idle:
             idle.pop()[0].abort()
+
+    def cut(self, name: str) -> None:
+        """The node has no power any more: nothing will come of what is open to it, and it cannot say so."""
+        self.forget(name)
+        for wire in list(self._used[name]):
+            wire.reset()
 
     def close(self) -> None:
         if self._cleaner is not None:

@@ -12,7 +12,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, ClusterHatError
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, ClusterHatError, Rested
 from rpi_clusterhat.probes import HttpProbe, TcpProbe
 from rpi_clusterhat.traffic import Counters, Traffic
 
@@ -87,7 +87,7 @@ class _Proxy:
             )
             nodes = Nodes(addresses, options.timeout_connect)
             stack.callback(nodes.close)
-            pool.subscribe(lambda event: nodes.forget(event.node) if _ends(event) else None)
+            pool.subscribe(lambda event: nodes.cut(event.node) if isinstance(event, Rested) else None)
             stats = Stats(loop.time())
             server = Server(Gateway(pool, nodes, options, stats), _server_settings(options))
             admin = Admin(pool, stats, server, options, addresses)
@@ -220,10 +220,6 @@ def _server_settings(options: Options) -> ServerSettings:
         limits=Limits(options.max_header_size, options.max_request_line, options.max_headers),
         trust=options.trust_proxy,
     )
-
-
-def _ends(event: object) -> bool:
-    return type(event).__name__ in ("Rested", "BootFailed")
 
 
 def _tls(options: Options) -> ssl.SSLContext | None:

@@ -173,6 +173,10 @@ class Wire(asyncio.Protocol):
     def abort(self) -> None:
         """Closes with a reset, so that the other side cannot take it for an end."""
         self.on_end = None
+        self.reset()
+
+    def reset(self) -> None:
+        """The same; who waits for it is told as if the other side had done it."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
