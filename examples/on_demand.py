@@ -5,25 +5,25 @@ from http.client import HTTPConnection
 from rpi_clusterhat import Cluster, NodePool, PoolSettings
 from rpi_clusterhat.probes import TcpProbe
 
-# Quick to watch. On your HAT leave this away, and probe f"{name}.local".
-simulation = {"serve": "yes", "boot_time": 0.5}
-settings = PoolSettings(balance="first", idle_timeout=0.3, min_on_time=0)
 
-with Cluster.open(board="2.3", backend="sim", options=simulation, spacing=0.1) as hat:
-    addresses = hat.addresses
-
-    def get(node: str, path: str) -> int:
-        connection = HTTPConnection(*addresses[node], timeout=10)
+def fetch(pool: NodePool, ports: dict[str, tuple[str, int]], path: str) -> str:
+    with pool.lease() as lease:  # switches a node on if it must, and waits until it answers
+        connection = HTTPConnection(*ports[lease.node], timeout=10)
         connection.request("GET", path)
-        status = connection.getresponse().status
+        answer = connection.getresponse()
         connection.close()
-        return status
+        return f"{lease.node} answers {answer.status}"
 
-    with NodePool(hat, probe=lambda name: TcpProbe(*addresses[name]), settings=settings) as pool:
+
+# Quick to watch, and simulated. On your HAT leave options and spacing away, and probe f"{name}.local", 80.
+settings = PoolSettings(balance="first", idle_timeout=0.3, min_on_time=0)
+options = {"serve": "yes", "boot_time": 0.5}
+
+with Cluster.open(board="2.3", backend="sim", options=options, spacing=0.1) as hat:
+    ports = hat.addresses
+    with NodePool(hat, probe=lambda name: TcpProbe(*ports[name]), settings=settings) as pool:
         pool.subscribe(lambda event: print(f"{type(event).__name__} {event.node}: {event.reason}"))
-        with pool.lease() as lease:  # switches a node on, and waits until it answers
-            print(f"{lease.node} answers {get(lease.node, '/hello')}")
-        with pool.lease() as lease:  # the same node, at once
-            print(f"{lease.node} answers {get(lease.node, '/again')}")
-        while hat["p1"].powered:  # nobody uses it: it goes off by itself
+        print(fetch(pool, ports, "/hello"))
+        print(fetch(pool, ports, "/again"))  # by the same node, at once
+        while hat["p1"].powered:  # nobody uses it any more: it goes off by itself
             hat.clock.sleep(0.05)

@@ -1,0 +1,56 @@
+"""Writes the proxy's options and metrics as tables, from the tables that the proxy goes by.
+
+    python docs/proxy_tables.py    # writes proxy-options.md and proxy-metrics.md into docs/generated
+
+A test holds the files and the proxy together.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "generated"
+sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "proxy"))
+
+from clusterhat_proxy.metrics import METRICS  # noqa: E402  # it is found only now
+from clusterhat_proxy.options import SETTINGS  # noqa: E402
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def options() -> str:
+    lines: list[str] = []
+    group = ""
+    for name, setting in SETTINGS.items():
+        if setting.group != group:
+            group = setting.group
+            head = f"**{group[0].upper()}{group[1:]}**"
+            lines += ["", head, "", "| option | default | is |", "| --- | --- | --- |"]
+        flag = name.replace("_", "-")
+        option = (
+            f"`--{flag}`, `--no-{flag}`" if setting.shape == "switch" else f"`--{flag} {setting.metavar}`"
+        )
+        default = f"`{setting.default}`" if setting.default else ""
+        lines.append(f"| {_cell(option)} | {_cell(default)} | {_cell(setting.help)} |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def metrics() -> str:
+    lines = ["| metric | kind | labels | is |", "| --- | --- | --- | --- |"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.help)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "proxy-options.md").write_text(options(), encoding="utf-8")
+    (FOLDER / "proxy-metrics.md").write_text(metrics(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
