@@ -2,7 +2,10 @@
 
 import sys
 
-from clusterhat_proxy.run import main
+try:
+    from clusterhat_proxy.run import main
+except KeyboardInterrupt:  # while all that it needs is loaded, which takes a while on a slow controller
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from email.message import Message
     from types import TracebackType
 
@@ -53,7 +53,10 @@ class Proxy:
         env: dict[str, str] | None = None,
         dev: bool = True,
         user: str | None = None,
+        starter: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
+        """starter: a command that becomes the one that follows it, and finds these file descriptors open."""
         argv = [sys.executable, *(["-X", "dev", "-W", "error"] if dev else []), str(PROXY)]
         if "--listen" not in options:
             argv += ["--listen", "127.0.0.1:0"]
@@ -63,7 +66,8 @@ class Proxy:
             argv += ["--backend", "sim"]
             argv += [] if "--boot-time" in options else ["--boot-time", "0.1"]
             argv += [] if "--spacing" in options else ["--spacing", "0.05"]
-        self.argv = [*argv, *options]
+        self.argv = [*starter, *argv, *options]
+        self._pass_fds = pass_fds
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
         self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, **(env or {})}
         self._identity = {} if user is None else _identity(user)
@@ -76,7 +80,13 @@ class Proxy:
     def __enter__(self) -> Self:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            self.argv, env=self._env, stdout=pipe, stderr=pipe, text=True, **self._identity
+            self.argv,
+            env=self._env,
+            stdout=pipe,
+            stderr=pipe,
+            pass_fds=self._pass_fds,
+            text=True,
+            **self._identity,
         )
         wanted = {"proxy"} if "off" in self.argv else {"proxy", "status"}
         try:

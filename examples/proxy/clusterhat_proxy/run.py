@@ -93,13 +93,17 @@ class _Proxy:
             admin = Admin(pool, stats, server, options, addresses)
             await pool.open()
             try:
-                await self._serve(server, admin)
-                await self._drain(server, admin)
+                await self._start(server, admin)
+                alive = asyncio.create_task(_stay_alive())
+                stack.callback(alive.cancel)
+                while await self._signals.get() == signal.SIGHUP:
+                    self._reload()
+                await self._drain(server, admin, pool)
             finally:
                 await pool.close(off=options.off_at_exit)
 
-    async def _serve(self, server: Server, admin: Admin) -> None:
-        """Listens until a signal says to stop."""
+    async def _start(self, server: Server, admin: Admin) -> None:
+        """Listens, and says so."""
         options = self._options
         given = systemd.listen_sockets()
         where = await _listen(server, options.listen, given.get("proxy", []), self._context)
@@ -112,12 +116,6 @@ class _Proxy:
         gc.freeze()
         gc.set_threshold(_GARBAGE)
         systemd.ready()
-        alive = asyncio.create_task(_stay_alive())
-        try:
-            while await self._signals.get() == signal.SIGHUP:
-                self._reload()
-        finally:
-            alive.cancel()
 
     def _reload(self) -> None:
         """Takes the certificate anew: connections that there are keep the old one."""
@@ -130,10 +128,11 @@ class _Proxy:
             _log.warning("the old certificate stays: %s", error)
         systemd.ready()
 
-    async def _drain(self, server: Server, admin: Admin) -> None:
+    async def _drain(self, server: Server, admin: Admin, pool: AsyncNodePool) -> None:
         systemd.stopping()
-        again = asyncio.create_task(self._signals.get())
-        drained = asyncio.create_task(server.drain(self._options.drain_timeout))
+        again = asyncio.create_task(self._asked_to_end())
+        # Those who still wait for a node when time is up are told so.
+        drained = asyncio.create_task(server.drain(self._options.drain_timeout, at_end=pool.core.close))
         await asyncio.wait((again, drained), return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
         if not drained.done():
@@ -144,6 +143,10 @@ class _Proxy:
         await asyncio.gather(drained, return_exceptions=True)
         await server.drain(0)
         await admin.server.drain(1.0)  # so that those who watch see it end
+
+    async def _asked_to_end(self) -> None:
+        while await self._signals.get() == signal.SIGHUP:
+            pass  # there is nothing to reload any more
 
 
 async def _listen(

@@ -23,6 +23,8 @@ _LOOK = 0.25
 """Seconds between two looks at who has run out of time."""
 _LINGER = 2.0
 """Seconds in which a client that is refused may read why."""
+_LAST_WORDS = 0.25
+"""Seconds in which those who waited when a drain ran out of time are told."""
 _MOST_REFUSALS = 512
 """Connections beyond the limits that are told so at a time; the rest are only closed."""
 
@@ -293,17 +295,23 @@ class Server:
         """Requests under way, tunnels not among them."""
         return sum(connection.busy and not connection.tunnel for connection in self.connections)
 
-    async def drain(self, seconds: float) -> bool:
+    async def drain(self, seconds: float, *, at_end: Callable[[], object] | None = None) -> bool:
         """Takes no more connections, and ends those that there are: idle ones now, others with their answer,
-        tunnels at last. Whether all requests were answered in time."""
+        tunnels at last. Whether all requests were answered in time. ``at_end`` is called when time is up, so
+        that what can be answered then is, before the rest is cut."""
         self.draining = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self.connections):
             if not connection.busy:
                 connection.task.cancel()
-        answering = [c.task for c in self.connections if c.busy and not c.tunnel]
-        late = bool(answering) and bool((await asyncio.wait(answering, timeout=seconds))[1])
+        answering = {c.task for c in self.connections if c.busy and not c.tunnel}
+        if answering:
+            _, answering = await asyncio.wait(answering, timeout=seconds)
+        late = bool(answering)
+        if late and at_end is not None:
+            at_end()
+            await asyncio.wait(answering, timeout=_LAST_WORDS)
         for connection in list(self.connections):
             connection.task.cancel()
         await asyncio.gather(*(connection.task for connection in self.connections), return_exceptions=True)
