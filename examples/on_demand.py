@@ -1,8 +1,9 @@
 """Has a node do something, and lets the pool care for its power."""
 
 from http.client import HTTPConnection
+from threading import Event
 
-from rpi_clusterhat import Cluster, NodePool, PoolSettings
+from rpi_clusterhat import Cluster, NodePool, PoolEvent, PoolSettings, Rested
 from rpi_clusterhat.probes import TcpProbe
 
 
@@ -19,11 +20,20 @@ def fetch(pool: NodePool, ports: dict[str, tuple[str, int]], path: str) -> str:
 settings = PoolSettings(balance="first", idle_timeout=0.3, min_on_time=0)
 options = {"serve": "yes", "boot_time": 0.5}
 
+went_off = Event()
+
+
+def tell(event: PoolEvent) -> None:
+    """Called in the pool's thread."""
+    print(f"{type(event).__name__} {event.node}: {event.reason}")
+    if isinstance(event, Rested):
+        went_off.set()
+
+
 with Cluster.open(board="2.3", backend="sim", options=options, spacing=0.1) as hat:
     ports = hat.addresses
     with NodePool(hat, probe=lambda name: TcpProbe(*ports[name]), settings=settings) as pool:
-        pool.subscribe(lambda event: print(f"{type(event).__name__} {event.node}: {event.reason}"))
+        pool.subscribe(tell)
         print(fetch(pool, ports, "/hello"))
         print(fetch(pool, ports, "/again"))  # by the same node, at once
-        while hat["p1"].powered:  # nobody uses it any more: it goes off by itself
-            hat.clock.sleep(0.05)
+        went_off.wait(10)  # by itself: nobody uses it any more
