@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from tests.proxy.running import PATIENCE
@@ -103,6 +103,12 @@ class Peer:
         data, self.buffer = self.buffer, b""
         return data
 
+    def gone(self) -> bytes:
+        """What comes until the other side ends, well or not."""
+        with suppress(ConnectionResetError):
+            return self.rest()
+        return self.buffer
+
     def head(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         if not self.buffer and not self.more():
             raise NothingCameError
@@ -175,9 +181,8 @@ def answer(data: bytes) -> Script:
 
     def script(peer: Peer) -> None:
         peer.message()
-        peer.send(data)
-        peer.end()
-        peer.rest()
+        with suppress(ConnectionError):  # the proxy may have seen enough
+            peer.send(data)
 
     return script
 
@@ -193,6 +198,8 @@ class Node:
         self._threads: list[threading.Thread] = []
         self._open: set[socket.socket] = set()
         self._failed: list[BaseException] = []
+        self._changed = threading.Condition()
+        self._scripts = 0
         self._acceptor = threading.Thread(target=self._accept)
         self._acceptor.start()
 
@@ -203,11 +210,14 @@ class Node:
 
     @contextmanager
     def does(self, script: Script) -> Generator[None]:
+        """Follows a script, to its end."""
         self.script = script
         try:
             yield
         finally:
             self.script = None
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._scripts, PATIENCE), "a script does not end"
         self.check()
 
     def check(self) -> None:
@@ -245,16 +255,26 @@ class Node:
                 peer = Peer(sock)
                 while peer.buffer or peer.more():
                     if self.script is not None:
-                        self.script(peer)
+                        self._follow(self.script, peer)
                         return
                     self._plainly(peer)
-        except (NothingCameError, OSError):
+        except (NothingCameError, ConnectionError):
             pass
-        except BaseException as error:  # noqa: BLE001 - raised again by `check`
-            if self.script is not None:
-                self._failed.append(error)
         finally:
             self._open.discard(sock)
+
+    def _follow(self, script: Script, peer: Peer) -> None:
+        with self._changed:
+            self._scripts += 1
+        try:
+            with peer:
+                script(peer)
+        except BaseException as error:  # noqa: BLE001 - raised again by `check`
+            self._failed.append(error)
+        finally:
+            with self._changed:
+                self._scripts -= 1
+                self._changed.notify_all()
 
     def _plainly(self, peer: Peer) -> None:
         found = peer.message()

@@ -475,14 +475,14 @@ def test_what_a_node_sends_after_an_answer_is_given_to_nobody(
             peer.send(first)
             peer.send(poison)
         sent.set()
-        peer.rest()
+        assert not peer.gone()
 
     sent = threading.Event()
-    with client(proxy) as one, client(proxy) as other:
-        with node.does(script):
-            one.send(get())
-            assert b"poison" not in one.message().body
-            assert sent.wait(PATIENCE)
+    with client(proxy) as one, client(proxy) as other, node.does(script):
+        one.send(get())
+        assert b"poison" not in one.message().body
+        assert sent.wait(PATIENCE)
+        node.script = None
         for peer in (one, other):
             peer.send(get(b"Connection: close"))
             assert peer.message().body == b"ok"
@@ -493,7 +493,7 @@ def test_an_answer_to_head_has_no_body_even_if_a_node_sends_one(proxy: Proxy, no
     def script(peer: Peer) -> None:
         peer.message()
         peer.send(S + b"Content-Length: 5\r\n\r\nhello")
-        peer.rest()
+        peer.gone()
 
     with client(proxy) as peer:
         with node.does(script):
@@ -528,7 +528,6 @@ def test_an_answer_byte_by_byte_is_the_same_answer(proxy: Proxy, node: Node) -> 
         peer.message()
         for i in range(len(data)):
             peer.send(data[i : i + 1])
-        peer.rest()
 
     with node.does(script):
         found = ask(proxy, get())

@@ -45,6 +45,8 @@ _NEVER_NAMED = {b"content-length", b"host"}
 """What ``Connection`` cannot take out: where a message ends and whom it is for is not up to its sender."""
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
+_HOPS = re.compile(rb"0{0,9}[1-9][0-9]{0,8}")
+
 PSEUDONYM = b"rpi-clusterhat"
 """What this gateway calls itself in ``Via``."""
 
@@ -87,9 +89,9 @@ def _is_forwarding(name: bytes) -> bool:
 
 
 def fewer_hops(fields: Sequence[Field]) -> list[Field]:
-    """With ``Max-Forwards``, a number above 0, less by one (RFC 9110, section 7.6.2)."""
+    """With ``Max-Forwards``, where that is a number above 0, less by one (RFC 9110, section 7.6.2)."""
     return [
-        (name, raw, b"%d" % (int(value) - 1) if name == b"max-forwards" and value.isdigit() else value)
+        (name, raw, b"%d" % (int(value) - 1) if name == b"max-forwards" and _HOPS.fullmatch(value) else value)
         for name, raw, value in fields
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .bodies import BodyError, Chunked
@@ -61,6 +62,8 @@ class Forward:
         )
         self._chunked = b"transfer-encoding" in exchange.first
         self._idempotent = exchange.method in _IDEMPOTENT
+        self._broken = False
+        """Whether the client's body was no body."""
         self.tunnelled = False
 
     @property
@@ -80,7 +83,7 @@ class Forward:
             except (OSError, TimeoutError) as error:
                 raise NodeError(f"{node} cannot be reached: {error or 'no answer'}", sent=False) from error
         body: asyncio.Task[None] | None = None
-        whole = False
+        whole = ended = False
         try:
             wire.write(self._head(node))
             if exchange.has_body:
@@ -88,6 +91,7 @@ class Forward:
                     wire.write(self._whole_body())
                 else:
                     body = asyncio.create_task(self._send_body(wire, lease))
+                    body.add_done_callback(partial(self._body_over, wire))
             if body is None:
                 exchange.limit_server(self._timeout)
             try:
@@ -96,7 +100,7 @@ class Forward:
                 error.stale = not fresh
                 raise
             if head.status == 101:
-                await self._tunnel(wire, head, rest, lease, upgraded)
+                ended = await self._tunnel(wire, head, rest, lease, upgraded)
             else:
                 whole = await self._relay(wire, head, rest, lease)
         finally:
@@ -107,7 +111,7 @@ class Forward:
             if whole:
                 self._nodes.give_back(node, wire)
             else:
-                wire.abort()
+                self._nodes.drop(node, wire, gently=ended)
             if body is not None:  # at last: the client may leave meanwhile
                 await asyncio.gather(body, return_exceptions=True)
 
@@ -119,6 +123,8 @@ class Forward:
         if not exchange.host and b"host" not in exchange.first:
             host, port = self._nodes.addresses[node]
             fields.insert(0, (b"host", b"Host", f"{host}:{port}".encode()))
+        if exchange.version < b"1.1":  # an expectation there means nothing
+            fields = [field for field in fields if field[0] != b"expect"]
         fields = exchange.forwarding.add(fields, exchange.host, exchange.version)
         more: list[tuple[bytes, bytes]] = []
         if self._chunked:
@@ -141,6 +147,12 @@ class Forward:
 
     def _trailers(self) -> list[tuple[bytes, bytes]]:
         return trailer_fields(self._exchange.trailers, self._exchange.fields)
+
+    def _body_over(self, wire: Wire, body: asyncio.Task[None]) -> None:
+        """A node that answers already waits for the rest of the body: there is none where that is broken."""
+        if self._exchange.begun and not body.cancelled() and isinstance(body.exception(), HeadError):
+            self._broken = True
+            wire.abort()
 
     async def _parts(self) -> AsyncGenerator[bytes]:
         for data in list(self._exchange.kept or ()):
@@ -244,7 +256,8 @@ class Forward:
             else:
                 keep = await self._bytes(wire, length, rest, lease) and keep
         except _CutShortError as error:
-            lease.failed()
+            if not self._broken:
+                lease.failed()
             raise ConnectionAbortedError(str(error)) from error  # what was sent must not look whole
         exchange.limit_server(None)
         await exchange.end(trailer_fields(trailers, head.fields) if trailers else ())
@@ -298,7 +311,8 @@ class Forward:
 
     async def _tunnel(
         self, wire: Wire, head: ResponseHead, rest: bytes, lease: Lease, upgraded: Callable[[], object]
-    ) -> None:
+    ) -> bool:
+        """Whether both sides have ended as they should."""
         exchange = self._exchange
         exchange.limit_server(None)
         fields = end_to_end(head.fields, head.first)
@@ -310,3 +324,6 @@ class Forward:
         first = exchange.become_tunnel()
         after = rest + wire.take()
         await tunnel(exchange.wire, wire, first, after, lambda _: lease.touch(), self._silence)
+        if exchange.wire.lost or wire.lost:
+            raise ConnectionAbortedError
+        return exchange.wire.ended or wire.ended

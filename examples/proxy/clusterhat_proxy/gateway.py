@@ -126,10 +126,9 @@ class Gateway:
 
     async def _is_last_hop(self, exchange: Exchange) -> bool:
         """Whether the client wanted to get no further than here (``Max-Forwards``), and was answered."""
-        hops = exchange.first.get(b"max-forwards", b"")
-        if not hops.isdigit() or exchange.method not in (b"OPTIONS", b"TRACE"):
+        if b"max-forwards" not in exchange.first or exchange.method not in (b"OPTIONS", b"TRACE"):
             return False
-        if int(hops):
+        if exchange.first[b"max-forwards"].strip(b"0") or not exchange.first[b"max-forwards"]:
             exchange.fields = fewer_hops(exchange.fields)
             return False
         await exchange.reply(204 if exchange.method == b"OPTIONS" else 405)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .exchange import NEVER, ClientLeftError, Exchange, ServerSettings, TimedOutError, own_answer
@@ -105,8 +106,7 @@ class Connection:
                     break
                 rest = following
             self.wire.on_end = None
-            if not self.wire.lost:
-                await self._linger()
+            await self._linger()
             self.wire.close()
         except asyncio.CancelledError:
             if server.draining and not self.busy:
@@ -181,14 +181,22 @@ class Connection:
     def _refuse(self, exchange: Exchange | None, status: int, text: str) -> None:
         if exchange is not None and exchange.begun:
             raise ConnectionAbortedError  # an end would look like a whole answer
-        self.wire.write(own_answer(status, text))
+        answer = own_answer(status, text)
+        if exchange is not None and exchange.method == b"HEAD":
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self.wire.write(answer)
 
     async def _linger(self) -> None:
         """Lets the client read the last answer, when closing at once would take it away from it."""
         wire = self.wire
+        wire.transport.set_write_buffer_limits(0)
+        self.deadlines[2] = self.loop.time() + self.server.settings.timeout_client
+        await wire.drain()
+        self.deadlines[2] = NEVER
         if wire.ended or not wire.transport.can_write_eof():
             return
-        wire.transport.write_eof()
+        with suppress(OSError):  # the client is gone, and the loop has not seen it yet
+            wire.transport.write_eof()
         end = self.loop.time() + _LINGER
         try:
             async with asyncio.timeout_at(end):
