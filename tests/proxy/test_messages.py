@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING
 from unittest import mock
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterhat_proxy import messages
-from clusterhat_proxy.messages import HeadError, Limits, request, response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from clusterhat_proxy.messages import HeadError, Limits, RequestHead, ResponseHead, request, response
 
 NEVER = re.compile(rb"(?!)")
 LIMITS = Limits()
@@ -76,11 +72,11 @@ STATUS_LINES = st.one_of(
 )
 
 
-def outcome(read: Callable[[], tuple[object, ...]]) -> object:
+def outcome(read: partial[RequestHead] | partial[ResponseHead]) -> object:
     try:
         return tuple(read())
     except HeadError as error:
-        return error.status
+        return error.status if read.func is request else "refused"
 
 
 def as_head(line: bytes, fields: list[bytes]) -> bytes:
