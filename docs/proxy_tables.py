@@ -8,6 +8,7 @@ A test holds the files and the proxy together.
 from __future__ import annotations
 
 import sys
+from html import escape
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "generated"
@@ -15,6 +16,11 @@ sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "proxy"))
 
 from clusterhat_proxy.metrics import METRICS  # noqa: E402  # it is found only now
 from clusterhat_proxy.options import SETTINGS  # noqa: E402
+
+
+def _code(text: str) -> str:
+    """Within backticks a backslash before a bar is shown on the site, and is needed elsewhere."""
+    return f"<code>{escape(text).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _cell(text: str) -> str:
@@ -30,11 +36,10 @@ def options() -> str:
             head = f"**{group[0].upper()}{group[1:]}**"
             lines += ["", head, "", "| option | default | is |", "| --- | --- | --- |"]
         flag = name.replace("_", "-")
-        option = (
-            f"`--{flag}`, `--no-{flag}`" if setting.shape == "switch" else f"`--{flag} {setting.metavar}`"
-        )
-        default = f"`{setting.default}`" if setting.default else ""
-        lines.append(f"| {_cell(option)} | {_cell(default)} | {_cell(setting.help)} |")
+        said = f"--{flag} {setting.metavar}"
+        option = f"`--{flag}`, `--no-{flag}`" if setting.shape == "switch" else _code(said)
+        default = _code(setting.default) if setting.default else ""
+        lines.append(f"| {option} | {default} | {_cell(setting.help)} |")
     return "\n".join(lines[1:]) + "\n"
 
 

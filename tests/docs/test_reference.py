@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_every_public_name_has_its_place() -> None:
     assert sorted(shown) == sorted({*rpi_clusterhat.__all__} - {"Event", "PoolEvent"})
 
 
+@pytest.mark.parametrize("module", ["probes", "routing", "idle", "traffic"])
+def test_every_name_of_what_a_pool_is_made_of_has_its_place(module: str) -> None:
+    shown = re.findall(rf"^::: rpi_clusterhat\.{module}\.(\w+)$", _page("pool.md"), re.MULTILINE)
+    names = import_module(f"rpi_clusterhat.{module}").__all__
+    assert sorted(shown) == sorted({*names} - {"Step"})  # a union of others
+
+
 @pytest.mark.parametrize("name", ["gpiod", "sysfs", "i2c", "sim"])
 def test_every_option_of_a_backend_is_described(name: str) -> None:
     section = _page("backends.md").partition(f"\n## {name}\n")[2].partition("\n## ")[0]
@@ -45,7 +53,7 @@ def test_every_setting_is_described() -> None:
 def test_every_command_is_described() -> None:
     text = build_parser().format_help()
     commands = re.findall(r"^    (\w+) ", text.partition("COMMAND\n")[2], re.MULTILINE)
-    described = re.findall(r"^\| `([a-z]+)", _page("command.md"), re.MULTILINE)
+    described = re.findall(r"^\| (?:`|<code>)([a-z]+)", _page("command.md"), re.MULTILINE)
     assert len(commands) > 10
     assert described[: len(commands)] == commands
     for code in re.findall(r"^  (\d+) ", text, re.MULTILINE):
