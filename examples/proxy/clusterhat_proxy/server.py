@@ -189,7 +189,7 @@ class Connection:
     async def _linger(self) -> None:
         """Lets the client read the last answer, when closing at once would take it away from it."""
         wire = self.wire
-        wire.transport.set_write_buffer_limits(0)
+        wire.transport.set_write_buffer_limits(1, 0)  # with TLS a limit of 0 is reached by nothing at all
         self.deadlines[2] = self.loop.time() + self.server.settings.timeout_client
         await wire.drain()
         self.deadlines[2] = NEVER
