@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     BootError,
+    BootTimeoutError,
     NodeNameError,
     NoNodeError,
     NotReadyError,
@@ -36,6 +37,8 @@ __all__ = ["Arm", "Boot", "Check", "Claim", "Dispatcher", "Member", "PoolSetting
 NEVER = float("-inf")
 
 _BOOTS_REMEMBERED = 8
+_SHORT_BACK_OFF = 1.0
+"""Seconds, for what may have passed when it is tried again: a bus that was busy."""
 _BACK_OFF_MOST = 16.0
 """Times ``retry_after_failure``: the longest that a node that fails again and again is left alone."""
 
@@ -55,7 +58,7 @@ class PoolSettings(Record):
     """From power to an answering probe; a node that takes longer has failed."""
     boot_estimate: float = 30.0
     """What a boot is thought to take as long as none has been seen."""
-    probe_interval: float = 0.1
+    probe_interval: float = 0.05
     ready_after: float = 0.0
     """For how long the probe must have answered before the node is used."""
     idle_timeout: float = 600.0
@@ -446,15 +449,17 @@ class Dispatcher:
         self._fill(member)
         self._arm(member)
 
-    def failed(self, name: str, reason: str) -> None:
-        """The node could not be switched, or was not ready in time. All who waited for it are told once, or
-        go on to another; it is left alone for a while."""
+    def failed(self, name: str, reason: str, *, timed_out: bool = False, may_pass: bool = False) -> None:
+        """The node could not be switched, or was not ready in time (``timed_out``). All who waited for it are
+        told once, or go on to another; it is left alone for a while, a short one for a trouble that may
+        pass."""
         member = self.members[name]
         if member.state not in (State.QUEUED, State.ON, State.STOPPING):
             return
         now = self._now()
         settings = self.settings
-        back_off = min(2.0 ** min(member.failures, 10), _BACK_OFF_MOST) * settings.retry_after_failure
+        base = min(settings.retry_after_failure, _SHORT_BACK_OFF if may_pass else float("inf"))
+        back_off = min(2.0 ** min(member.failures, 10), _BACK_OFF_MOST) * base
         member.state = State.FAILED
         member.asked_at = None
         member.failure = reason
@@ -465,7 +470,7 @@ class Dispatcher:
         queued, member.queued = member.queued, {}
         named = list(member.queue)
         member.queue.clear()
-        error = BootError(f"{name}: {reason}", back_off)
+        error = (BootTimeoutError if timed_out else BootError)(f"{name}: {reason}", back_off)
         for claim in (*queued, *named):
             claim.member = None
             if claim.wanted is not None or not settings.redispatch:

@@ -148,8 +148,12 @@ class LeaseTimeoutError(PoolError, TimeoutError):
 
 
 class BootError(PoolError):
-    """The node that was to serve could not be switched on, or did not answer within ``boot_timeout``, and no
-    other one could be tried. It is left alone for ``retry_after_failure``; the text has the reason."""
+    """The node that was to serve could not be switched on, and no other one could be tried. It is left alone
+    for ``retry_after`` seconds; the text has the reason."""
+
+
+class BootTimeoutError(BootError, TimeoutError):
+    """The node that was to serve did not answer within ``boot_timeout``. Otherwise as `BootError`."""
 
 
 class NoNodeError(PoolError):

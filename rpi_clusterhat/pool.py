@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .aio import AsyncCluster
 from .dispatch import Arm, Boot, Check, Claim, Dispatcher, PoolSettings, Recover, Rest
-from .errors import ClosedError, ClusterHatError, LeaseTimeoutError, PoolClosedError
+from .errors import (
+    ClosedError,
+    ClusterHatError,
+    LeaseTimeoutError,
+    LockTimeoutError,
+    PoolClosedError,
+    TransientBusError,
+)
 from .power import State
 from .probes import await_until_up
 
@@ -321,7 +328,8 @@ class AsyncNodePool:
             elif isinstance(action, Recover):
                 await self._recover(action)
         except ClusterHatError as error:
-            self.core.failed(name, str(error))
+            may_pass = isinstance(error, TransientBusError | LockTimeoutError)
+            self.core.failed(name, str(error), may_pass=may_pass)
         except Exception as error:  # noqa: BLE001 - a stranger's probe may raise anything: who waits is told
             _log.exception("%s failed", name)
             self.core.failed(name, f"{type(error).__name__}: {error}")
@@ -340,7 +348,7 @@ class AsyncNodePool:
             await self.cluster[name].probed(up=True)
             self.core.ready(name)
         else:
-            self.core.failed(name, verdict.reason)
+            self.core.failed(name, verdict.reason, timed_out=True)
 
     async def _recover(self, action: Recover) -> None:
         name = action.node

@@ -11,6 +11,7 @@ import pytest
 from rpi_clusterhat.dispatch import Arm, Boot, Check, Claim, Dispatcher, PoolSettings, Recover, Rest
 from rpi_clusterhat.errors import (
     BootError,
+    BootTimeoutError,
     NodeNameError,
     NoNodeError,
     NotReadyError,
@@ -400,6 +401,20 @@ def test_the_back_off_doubles_to_sixteen_times_and_ends_with_a_boot_that_works()
     desk.core.suspect("p1")
     desk.core.failed("p1", "no answer")
     assert desk.actions()[-1] == Recover("p1", 10.0, False)  # a lease is on it
+
+
+def test_what_may_pass_is_tried_again_soon() -> None:
+    desk = Desk(1)
+    one = desk.ask("p1")
+    desk.core.failed("p1", "the bus is busy", may_pass=True)
+    assert one.error is not None
+    assert (type(one.error), one.error.retry_after) == (BootError, 1.0)
+    assert desk.actions()[-1] == Recover("p1", 1.0, True)
+    desk.core.recovered("p1")
+    two = desk.ask("p1")
+    desk.core.failed("p1", "no answer", timed_out=True)
+    assert isinstance(two.error, TimeoutError)
+    assert isinstance(two.error, BootTimeoutError)
 
 
 def test_a_failed_node_that_is_used_keeps_its_power_and_is_looked_at_again() -> None:

@@ -13,6 +13,7 @@ import pytest
 from rpi_clusterhat import (
     AsyncNodePool,
     BootError,
+    BootTimeoutError,
     ClusterHatError,
     Lease,
     LeaseTimeoutError,
@@ -267,7 +268,7 @@ def test_without_another_node_the_failure_is_told_to_all_who_wait(house: House) 
             users = [User(house, pool, "p3") for _ in range(3)]
             await house.clock.pass_time(4.0)
             for user in users:
-                assert isinstance(user.error, BootError)
+                assert isinstance(user.error, BootTimeoutError)
                 assert user.error.retry_after == 30.0
 
     run(work)

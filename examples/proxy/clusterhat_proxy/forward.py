@@ -171,7 +171,7 @@ class Forward:
                 exchange.limit_server(None)
         if self._chunked:
             wire.write(last_chunk(self._trailers()))
-        exchange.limit_server(self._timeout)
+        exchange.limit_server(self._patience if exchange.begun else self._timeout)
 
     # The answer -------------------------------------------------------------------------------------------
 

@@ -10,8 +10,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import (
-    BootError,
-    LeaseTimeoutError,
     PoolError,
     State,
 )
@@ -244,7 +242,7 @@ class Gateway:
         await exchange.reply(503, head, pages.waiting_page(view, reload=reload), cold.CONTENT_TYPE["html"])
 
     async def _refuse(self, exchange: Exchange, error: PoolError) -> None:
-        status = 504 if isinstance(error, LeaseTimeoutError | BootError) else 503
+        status = 504 if isinstance(error, TimeoutError) else 503
         await self._fail(exchange, status, str(error), error.retry_after)
 
     async def _fail(self, exchange: Exchange, status: int, detail: str, seconds: float | None = None) -> None:
