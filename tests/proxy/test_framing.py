@@ -179,6 +179,7 @@ BODIES = {
     "a bare feed in the extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
     "a NUL in the extension": b"5;a\0b\r\nhello\r\n0\r\n\r\n",
     "no line's end after the data": b"5\r\nhello0\r\n\r\n",
+    "other bytes after the data": b"5\r\nhelloXX0\r\n\r\n",
     "more than it says": b"3\r\nhello\r\n0\r\n\r\n",
     "an extension without end": b"5;" + b"a" * 70000 + b"\r\nhello\r\n0\r\n\r\n",
     "a bare feed as the end": b"5\r\nhello\r\n0\r\n\n",
@@ -473,14 +474,16 @@ def test_what_a_node_sends_after_an_answer_is_given_to_nobody(
             peer.send(first + poison)
         else:
             peer.send(first)
+            assert got.wait(PATIENCE)
             peer.send(poison)
         sent.set()
         assert not peer.gone()
 
-    sent = threading.Event()
+    got, sent = threading.Event(), threading.Event()
     with client(proxy) as one, client(proxy) as other, node.does(script):
         one.send(get())
         assert b"poison" not in one.message().body
+        got.set()
         assert sent.wait(PATIENCE)
         node.script = None
         for peer in (one, other):
