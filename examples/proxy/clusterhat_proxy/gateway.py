@@ -34,6 +34,9 @@ one that would have to be started too."""
 
 _ATTEMPTS = 3
 
+_MOMENT = 0.05
+"""Seconds in which a node that has the supply to itself is on."""
+
 _log = logging.getLogger("clusterhat_proxy")
 
 
@@ -209,6 +212,8 @@ class Gateway:
     async def _ask_to_wait(self, exchange: Exchange, lease: Lease, answer: str) -> None:
         core = self._pool.core
         member = lease.member
+        if member is not None and member.state is State.QUEUED:
+            await asyncio.sleep(_MOMENT)  # it gets its power at once where nobody is before it
         estimate = core.estimate(member)
         whole = max(core.boots, default=self._pool.settings.boot_estimate)
         again = cold.retry_after(estimate)

@@ -146,6 +146,8 @@ def _about(seconds: float) -> str:
 
 
 def _queue(requests: int) -> str:
+    if not requests:
+        return ""
     return "1 request waits" if requests == 1 else f"{requests} requests wait"
 
 
