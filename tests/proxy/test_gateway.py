@@ -485,13 +485,12 @@ def test_a_nodes_connection_that_it_closes_is_not_used_again(proxy: Proxy, node:
         peer.send(S + said + b"\r\nContent-Length: 0\r\n\r\n")
         assert not peer.gone(), "it was used again"
 
-    with client(proxy) as peer:
-        with node.does(script):
-            peer.send(get())
-            assert not peer.message().values("connection")
-            node.script = None
-            peer.send(post(b"x"))
-            assert peer.message().body == b"ok"
+    with client(proxy) as peer, node.does(script):
+        peer.send(get())
+        assert not peer.message().values("connection")
+        node.script = None
+        peer.send(post(b"x"))
+        assert peer.message().body == b"ok"
 
 
 def test_nodes_connections_are_used_again(sim: Proxy) -> None:
