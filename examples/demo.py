@@ -116,7 +116,7 @@ def one_request(demo: Demo) -> None:
 def many_requests(demo: Demo) -> None:
     demo.say("2. 40 requests at once, each for a node at random:")
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda i: demo.get(f"/{i}"), range(40)))
+        answers = list(pool.map(demo.get, [f"/{i}" for i in range(40)]))
     served = {json.loads(body)["node"] for _, _, body in answers}
     demo.check(
         f"all were answered, by {', '.join(sorted(served))}", holds=all(s == 200 for s, _, _ in answers)

@@ -407,14 +407,15 @@ def test_what_may_pass_is_tried_again_soon() -> None:
     desk = Desk(1)
     one = desk.ask("p1")
     desk.core.failed("p1", "the bus is busy", may_pass=True)
-    assert one.error is not None
-    assert (type(one.error), one.error.retry_after) == (BootError, 1.0)
+    assert isinstance(one.error, BootError)
+    assert not isinstance(one.error, TimeoutError)
+    assert one.error.retry_after == 1.0
     assert desk.actions()[-1] == Recover("p1", 1.0, True)
     desk.core.recovered("p1")
     two = desk.ask("p1")
     desk.core.failed("p1", "no answer", timed_out=True)
-    assert isinstance(two.error, TimeoutError)
     assert isinstance(two.error, BootTimeoutError)
+    assert isinstance(two.error, TimeoutError)
 
 
 def test_a_failed_node_that_is_used_keeps_its_power_and_is_looked_at_again() -> None:
