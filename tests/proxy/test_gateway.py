@@ -791,11 +791,22 @@ def test_a_node_that_refuses_an_upgrade_just_answers(proxy: Proxy, node: Node, s
 
 @pytest.mark.parametrize(
     "request_",
-    [path("/", *ECHO, version="1.0"), get(b"Upgrade: echo"), get(b"Connection: upgrade")],
-    ids=["HTTP/1.0", "no Connection", "no Upgrade"],
+    [
+        path("/", *ECHO, version="1.0"),
+        get(b"Upgrade: echo"),
+        get(b"Connection: upgrade"),
+        get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"),
+    ],
+    ids=["HTTP/1.0", "no Connection", "no Upgrade", "HTTP/2"],
 )
 def test_an_upgrade_that_is_not_asked_rightly_is_not_asked(proxy: Proxy, node: Node, request_: bytes) -> None:
     assert not seen(proxy, node, request_).names & {b"upgrade", b"connection"}
+
+
+def test_a_length_is_passed_on_as_a_plain_number(proxy: Proxy, node: Node) -> None:
+    request = path("/", b"Content-Length: 010", method="POST") + b"0123456789"
+    (length,) = [v for n, v in seen(proxy, node, request).fields if n.lower() == b"content-length"]
+    assert length == b"10"
 
 
 def test_a_node_cannot_change_the_protocol_within_a_body(proxy: Proxy, node: Node) -> None:

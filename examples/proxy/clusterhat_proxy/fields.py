@@ -97,8 +97,10 @@ def fewer_hops(fields: Sequence[Field]) -> list[Field]:
 
 
 def is_upgrade(fields: Sequence[Field]) -> bool:
-    """Whether another protocol is asked for on this connection."""
-    return any(name == b"upgrade" for name, _, _ in fields) and b"upgrade" in connection_options(fields)
+    """Whether another protocol is asked for on this connection. HTTP/2 is not (RFC 9113 has no such way any
+    more): requests within it would pass by everything that is checked here."""
+    wanted = tokens([value for name, _, value in fields if name == b"upgrade"])
+    return bool(wanted) and b"h2c" not in wanted and b"upgrade" in connection_options(fields)
 
 
 class Forwarding:

@@ -123,6 +123,9 @@ class Forward:
         if not exchange.host and b"host" not in exchange.first:
             host, port = self._nodes.addresses[node]
             fields.insert(0, (b"host", b"Host", f"{host}:{port}".encode()))
+        if b"content-length" in exchange.first:  # 010 is ten, and no node is to take it for eight
+            length = b"%d" % int(exchange.first[b"content-length"])
+            fields = [(n, raw, length if n == b"content-length" else v) for n, raw, v in fields]
         if exchange.version < b"1.1":  # an expectation there means nothing
             fields = [field for field in fields if field[0] != b"expect"]
         fields = exchange.forwarding.add(fields, exchange.host, exchange.version)

@@ -198,12 +198,17 @@ def _read_request(head: bytes, limits: Limits) -> tuple[bytes, bytes, bytes, lis
     try:
         start = reader.next_event()
     except h11.RemoteProtocolError as error:
-        raise HeadError(400, str(error)) from error
+        raise HeadError(400, _what(error)) from error
     if not isinstance(start, h11.Request):
         raise HeadError(400, "this is no request")
     if not start.http_version.startswith(b"1."):
         raise HeadError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return start.method, start.target, start.http_version, *_fields(start.headers, limits)
+
+
+def _what(error: h11.RemoteProtocolError) -> str:
+    """Without the bytes that it quotes."""
+    return str(error).partition(":")[0]
 
 
 def response(head: bytes, limits: Limits, *, upgrade: bool = False) -> ResponseHead:
@@ -223,7 +228,7 @@ def response(head: bytes, limits: Limits, *, upgrade: bool = False) -> ResponseH
     try:
         start = reader.next_event()
     except h11.RemoteProtocolError as error:
-        raise HeadError(502, str(error)) from error
+        raise HeadError(502, _what(error)) from error
     if not isinstance(start, h11.Response | h11.InformationalResponse):
         raise HeadError(502, "this is no response")
     if not start.http_version.startswith(b"1."):
