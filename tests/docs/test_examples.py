@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,7 @@ p1 starts: about 20 s
 p1 is ready
 p1 is ready
 p2 starts: about 1 s
-BootError, again in 30 s
+BootTimeoutError, again in 30 s
 NoNodeError, again in 30 s
 """,
     "faults.py": """\
@@ -62,6 +63,11 @@ board 0 lost power
 off
 """,
 }
+
+
+SHOWN = re.compile(
+    r"^--8<--\n(\S+)\n--8<--\n```\n(?:(?!```|#)[^\n]*\n)*?```text\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def _run(*arguments: str, cwd: Path, path: str = "") -> str:
@@ -84,6 +90,15 @@ def _run(*arguments: str, cwd: Path, path: str = "") -> str:
 
 def test_each_script_has_its_output_here() -> None:
     assert {*OUTPUT, "demo.py"} >= {*SCRIPTS} >= {*OUTPUT}
+
+
+def test_what_a_page_shows_below_a_script_is_what_it_prints() -> None:
+    shown = [
+        found for page in (ROOT / "docs").rglob("*.md") for found in SHOWN.findall(page.read_text("utf-8"))
+    ]
+    assert {name for name, _ in shown} >= {"first_script.py", "events.py", "faults.py", "on_demand.py"}
+    for name, output in shown:
+        assert output == OUTPUT[name]
 
 
 @pytest.mark.slow
