@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import socket
 import struct
@@ -10,10 +11,12 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from clusterhat_proxy.nodes import Nodes
 from rpi_clusterhat_sim import StateFile, parse_faults
 from tests.proxy.running import PATIENCE, Proxy, Reply, everything
 
@@ -188,6 +191,27 @@ def test_the_only_node_that_was_switched_off_is_started_again(world: StateFile) 
         reply = proxy.request(method="POST", body=b"order")
         assert (reply.status, reply.json["node"]) == (200, "p1")
         assert power_ups(world) == ["p1", "p1"]
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
+    """A client may leave in each step of connecting to its node, and in the moment in which that is done."""
+
+    async def main() -> None:
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+            nodes = Nodes({"p1": server.sockets[0].getsockname()}, PATIENCE)
+            for steps in count():
+                connecting = asyncio.create_task(nodes.connect("p1"))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                if not connecting.cancel():
+                    break
+                await asyncio.wait([connecting])
+                await asyncio.sleep(0.01)  # a selector's turn or two, in which what goes on comes to its end
+            assert steps > 3
+            (await connecting).abort()
+
+    asyncio.run(main())
+    gc.collect()  # a socket that was not closed warns
 
 
 # A node that hangs ------------------------------------------------------------------------------------------

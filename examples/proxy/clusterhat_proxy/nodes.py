@@ -53,6 +53,17 @@ class Nodes:
 
     async def connect(self, name: str) -> Wire:
         """A new connection. Raises `OSError`."""
+        # A task of its own: asyncio loses the socket of one that is cancelled in the moment it is there.
+        connecting = asyncio.create_task(self._connect(name))
+        try:
+            wire = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.add_done_callback(_close)
+            raise
+        self._used[name].add(wire)
+        return wire
+
+    async def _connect(self, name: str) -> Wire:
         host, port = self.addresses[name]
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout):
@@ -61,7 +72,6 @@ class Nodes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        self._used[name].add(wire)
         return wire
 
     def drop(self, name: str, wire: Wire, *, gently: bool) -> None:
@@ -119,3 +129,9 @@ class Nodes:
             self._cleaner.cancel()
         for name in self._idle:
             self.forget(name)
+
+
+def _close(connecting: asyncio.Task[Wire]) -> None:
+    """Nobody waits for it any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().close()
