@@ -17,7 +17,7 @@ import pytest
 
 from rpi_clusterhat_sim import StateFile
 from rpi_clusterhat_sim.service import pattern
-from tests.proxy.running import PATIENCE, Proxy, everything
+from tests.proxy.running import PATIENCE, PROXY, Proxy, everything
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -320,23 +320,32 @@ def test_a_file_that_must_not_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
 def test_a_signal_while_it_starts(after: float, number: int) -> None:
-    process = subprocess.Popen(
-        Proxy("--cold", "hold", dev=False).argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    try:
-        time.sleep(after)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode in (0, -number, 128 + number)
+    argv = Proxy("--cold", "hold", dev=False).argv
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            time.sleep(after)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode in (0, -number)
     if after >= 0.1:  # before that it may be Python itself that starts
         assert "Traceback" not in errors
+
+
+def test_what_is_not_installed_is_named() -> None:
+    code = "import runpy, sys; sys.modules['h11'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(PROXY)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == "clusterhat-proxy: h11 is not installed: pip install 'rpi-clusterhat[proxy]'\n"
 
 
 # systemd ----------------------------------------------------------------------------------------------------

@@ -151,8 +151,10 @@ class Exchange:
                 # A client that trickles runs out of time as surely as one that sends nothing.
                 began = connection.loop.time()
                 connection.deadlines[0] = began + self._budget
-                data = await connection.wire.receive()
-                connection.deadlines[0] = NEVER
+                try:
+                    data = await connection.wire.receive()
+                finally:  # the node may have given up, and another is to be found first
+                    connection.deadlines[0] = NEVER
                 if not data:
                     raise ClientLeftError
                 rate = settings.min_body_rate

@@ -269,6 +269,7 @@ class Forward:
     async def _more(self, wire: Wire, lease: Lease) -> bytes:
         """Sends what there is to the client, and waits for more of the node."""
         exchange = self._exchange
+        exchange.limit_server(None)  # a client that is slow to take it is not the node's fault
         await exchange.flush()
         exchange.limit_server(self._patience)
         data = await wire.receive()

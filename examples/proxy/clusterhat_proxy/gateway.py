@@ -118,6 +118,10 @@ class Gateway:
             except PoolError as error:
                 await self._refuse(exchange, error)
                 return
+            except asyncio.CancelledError:
+                if exchange.cut_short == "server":
+                    lease.failed()
+                raise
             else:
                 return
             finally:

@@ -48,7 +48,10 @@ class _Direction:
         self.over = True
         half = not (self._source.lost or self._target.lost) and self._target.transport.can_write_eof()
         if half:
-            self._target.transport.write_eof()
+            try:
+                self._target.transport.write_eof()
+            except OSError:  # it is gone, and the loop has not seen it yet
+                half = False
         self._done(not half)  # TLS knows no half-closing: the end of one side is that of both
 
 
