@@ -172,6 +172,8 @@ def proxy(*options: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().strip() for _ in range(2)]
+        if not all(lines):  # it has said why
+            sys.exit(process.wait())
         try:
             yield process, lines
         finally:
@@ -198,11 +200,8 @@ _SLOWER = ("--boot-time", "8", "--boot-estimate", "8", "--idle-timeout", "60", "
 
 
 def serve(*options: str) -> int:
-    with proxy("--boot-time", "8", "--idle-timeout", "60", "--min-on-time", "0", *options) as (
-        process,
-        lines,
-    ):
-        print("\n".join(lines))
+    with proxy(*_SLOWER, *options) as (process, lines):
+        print(*lines, sep="\n")
         print(
             "Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.",
             flush=True,
@@ -214,4 +213,7 @@ def serve(*options: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(*sys.argv[2:]) if sys.argv[1:2] == ["--serve"] else show())
+    try:
+        sys.exit(serve(*sys.argv[2:]) if sys.argv[1:2] == ["--serve"] else show())
+    except KeyboardInterrupt:
+        sys.exit(130)
