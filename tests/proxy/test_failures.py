@@ -228,6 +228,21 @@ def test_a_hung_node_is_told_after_its_time(world: StateFile, method: str) -> No
         assert 0.7 <= time.monotonic() - began <= 2.5
 
 
+def test_a_hung_node_is_looked_at_and_started_anew(world: StateFile) -> None:
+    """Its system still takes connections: only who asks more of it than that can see that it hangs."""
+    options = ["--probe", "http", "--probe-timeout", "0.2", "--boot-timeout", "0.5"]
+    options += ["--timeout-server", "0.4", "--retry-after-failure", "0.1"]
+    with proxy_in(world, *options, nodes=1) as proxy:
+        assert proxy.request().status == 200
+        fail(world, "p1:hang")
+        time.sleep(0.05)
+        assert proxy.request().status == 504
+        proxy.until(lambda status: not status["nodes"]["p1"]["powered"])
+        proxy.until(lambda status: status["nodes"]["p1"]["state"] == "off")
+        assert proxy.request().status == 200
+    assert power_ups(world) == ["p1", "p1"]
+
+
 def test_a_node_that_hangs_within_its_answer(world: StateFile) -> None:
     with proxy_in(world, "--timeout-server", "0.7", nodes=1) as proxy, proxy.connect() as connection:
         connection.sendall(b"GET /?chunks=100&interval=0.05 HTTP/1.1\r\nHost: c\r\n\r\n")
