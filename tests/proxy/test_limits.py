@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -210,6 +211,27 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_are_served_meanwhile(
                 pass
 
 
+def test_time_in_which_a_client_does_not_read_is_not_the_nodes(node: Node) -> None:
+    size = 20_000_000
+
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    options = ("--nodes", "1", "--node", f"p1=127.0.0.1:{node.port}", "--cold", "hold")
+    with Proxy(*options, "--timeout-server", "0.4") as proxy:
+        assert ask(proxy, GET).status == 200
+        with node.does(script), client(proxy, receive_buffer=65536) as peer:
+            peer.send(get(b"Connection: close"))
+            peer.until(b"\r\n\r\n")
+            threading.Event().wait(1.0)
+            got = len(peer.buffer)
+            while data := peer.sock.recv(1 << 20):
+                got += len(data)
+    assert got == size
+    node.take()
+
+
 def test_a_client_that_does_not_read_the_last_of_an_answer_is_cut_off(proxy: Proxy, node: Node) -> None:
     """All of the answer is with the system and in the proxy's buffer: it must not stay there for ever."""
     sizes = [2_400_000 + i * 60_000 for i in range(24)]
@@ -232,6 +254,20 @@ def test_a_client_that_does_not_read_the_last_of_an_answer_is_cut_off(proxy: Pro
             assert time.monotonic() < end, f"{files(proxy) - before} connections stay"
             time.sleep(0.05)
     node.take()
+
+
+def test_a_client_that_vanishes_is_noticed(proxy: Proxy) -> None:
+    """It says nothing any more, not even that it goes: the system asks after it, within half a minute."""
+    with client(proxy) as peer:
+        peer.send(get(b"Connection: upgrade", b"Upgrade: echo"))
+        assert peer.message().status == 200  # all that was sent is acknowledged: no other timer runs
+        mine = f":{peer.sock.getsockname()[1]:04X}"
+        lines = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        timers = [f[5] for f in lines if f[1].endswith(f":{proxy.port:04X}") and f[2].endswith(mine)]
+        assert len(timers) == 1
+        kind, _, ticks = timers[0].partition(":")
+        assert kind == "02"
+        assert int(ticks, 16) <= 30 * os.sysconf("SC_CLK_TCK")
 
 
 def files(proxy: Proxy) -> int:

@@ -8,7 +8,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .wire import Wire
+from .wire import KEEPALIVE, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +19,6 @@ _KEPT_FOR = 4.0
 """Seconds for which a connection without a request is kept: below the five after which Node.js closes."""
 
 _KEPT_PER_NODE = 64
-
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""Seconds and times by which a node that vanished behind a silent connection is noticed."""
 
 _FRESH = 1.0
 """Seconds after its last use in which a connection may take a request that cannot be sent again."""
@@ -70,7 +67,7 @@ class Nodes:
             _, wire = await loop.create_connection(partial(Wire, loop), host, port, happy_eyeballs_delay=0.25)
         sock: socket.socket = wire.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
+        for option, value in KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         return wire
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING
 from .exchange import NEVER, ClientLeftError, Exchange, ServerSettings, TimedOutError, own_answer
 from .fields import Forwarding, is_within
 from .messages import HeadError, read_head, request
-from .wire import Wire
+from .wire import KEEPALIVE, Wire
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Awaitable, Callable
 
@@ -132,6 +132,8 @@ class Connection:
                     return None
                 head, rest = read
                 parsed = request(head, self.server.settings.limits)
+                if self.wire.lost:
+                    raise ClientLeftError  # before it could be seen: no node need start
                 self.busy = True
                 exchange = Exchange(self, parsed, rest)
                 await self.server.handler(exchange)
@@ -245,6 +247,10 @@ class Server:
                 protocol, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake
             )
         self._listeners.append(listener)
+        for one in listener.sockets:  # what they accept has it from them
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                one.setsockopt(socket.IPPROTO_TCP, option, value)
         if self._watch is None:
             self._watch = loop.create_task(self._look())
         return [(name[0], name[1]) for one in listener.sockets for name in [one.getsockname()]]

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Wire"]
+__all__ = ["KEEPALIVE", "Wire"]
 
 HIGH = 65536
 """Bytes that wait to be read before the other side is made to wait."""
+
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""Options, in seconds and times, by which it is noticed that the other side vanished behind a silent
+connection: a client that did must not keep a node awake."""
 
 _RESET = struct.pack("ii", 1, 0)
 
