@@ -57,6 +57,18 @@ def upgraded(connection: socket.socket, protocol: bytes) -> None:
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
+def test_the_log_tells_what_happens_to_a_node() -> None:
+    with Proxy(*OPTIONS) as proxy:
+        assert proxy.request().status == 200
+        off_after(proxy)
+    told = [line for line in proxy.errors.splitlines() if " p1: " in line]
+    starts, ready, off = told
+    assert starts == "INFO p1: is to start (lease)"
+    assert ready.startswith("INFO p1: ready after 0.")
+    assert off.startswith("INFO p1: off after ")
+    assert off.endswith(" s (idle)")
+
+
 def test_a_slow_download() -> None:
     with Proxy(*OPTIONS) as proxy, exchange(proxy) as connection:
         began = time.monotonic()

@@ -255,6 +255,40 @@ def test_a_broken_certificate_keeps_the_old_one(
     assert proxy.errors.count("the old certificate stays") == 1
 
 
+@pytest.mark.parametrize(
+    ("certificate", "key", "reason"),
+    [
+        ("first.pem", "second.key", "the key is not this certificate's"),
+        ("first.pem", None, "no certificate and its private key in PEM"),
+        ("first.pem", "locked.key", "is encrypted"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_told(
+    certificate: str,
+    key: str | None,
+    reason: str,
+    authority: Authority,
+    pairs: dict[str, tuple[Path, Path]],
+) -> None:
+    folder = authority.folder
+    openssl(
+        "ec", "-in", pairs["first"][1], "-aes256", "-passout", "pass:secret", "-out", folder / "locked.key"
+    )
+    options = ["--tls-cert", str(folder / certificate)]
+    options += ["--tls-key", str(folder / key)] if key else []
+    ended = subprocess.run(
+        Proxy(*options).argv,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        start_new_session=True,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert reason in ended.stderr
+    assert str(folder / (key or certificate)) in ended.stderr
+
+
 def test_a_reload_without_tls_changes_nothing() -> None:
     with Proxy("--cold", "hold") as proxy:
         reload(proxy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import ssl
@@ -12,7 +13,15 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, ClusterHatError, Rested
+from rpi_clusterhat import (
+    AsyncCluster,
+    AsyncNodePool,
+    BootBegun,
+    BootEnded,
+    BootFailed,
+    ClusterHatError,
+    Rested,
+)
 from rpi_clusterhat.probes import HttpProbe, TcpProbe
 from rpi_clusterhat.traffic import Counters, Traffic
 
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from rpi_clusterhat import PoolEvent
     from rpi_clusterhat.probes import Probe
 
     from .options import Address, Options
@@ -40,6 +50,8 @@ _GARBAGE = 20_000
 
 _OTHER_FILES = 256
 """Files that are no connections: the board's, locks, the admin side's."""
+
+_TLS_TROUBLE = {"KEY_VALUES_MISMATCH": "the key is not this certificate's"}
 
 _log = logging.getLogger("clusterhat_proxy")
 
@@ -88,6 +100,7 @@ class _Proxy:
             nodes = Nodes(addresses, options.timeout_connect)
             stack.callback(nodes.close)
             pool.subscribe(lambda event: nodes.cut(event.node) if isinstance(event, Rested) else None)
+            pool.subscribe(_tell)
             stats = Stats(loop.time())
             server = Server(Gateway(pool, nodes, options, stats), _server_settings(options))
             admin = Admin(pool, stats, server, options, addresses)
@@ -149,6 +162,18 @@ class _Proxy:
             pass  # there is nothing to reload any more
 
 
+def _tell(event: PoolEvent) -> None:
+    if isinstance(event, BootBegun):
+        what = "is to start" if event.reason in ("lease", "hand") else "is looked at"
+        _log.info("%s: %s (%s)", event.node, what, event.reason)
+    elif isinstance(event, BootEnded):
+        _log.info("%s: ready after %.1f s", event.node, event.seconds)
+    elif isinstance(event, BootFailed):
+        _log.warning("%s: failed, left alone for %.0f s: %s", event.node, event.retry_after, event.reason)
+    elif isinstance(event, Rested):
+        _log.info("%s: off after %.0f s (%s)", event.node, event.seconds, event.reason)
+
+
 async def _listen(
     server: Server,
     addresses: Sequence[Address],
@@ -164,9 +189,9 @@ async def _listen(
             try:
                 where += await server.listen(host, port, context=context)
             except OSError as error:
-                raise OSError(
-                    f"cannot listen on {_authority((host, port))}: {error.strerror or error}"
-                ) from error
+                # asyncio's own text has the address again.
+                what = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+                raise OSError(f"cannot listen on {_authority((host, port))}: {what}") from error
     return where
 
 
@@ -237,12 +262,20 @@ def _tls(options: Options) -> ssl.SSLContext | None:
 
 def _load_certificate(context: ssl.SSLContext, options: Options) -> None:
     assert options.tls_cert is not None
+    key = options.tls_key or options.tls_cert
+
+    def ask() -> str:  # in place of asking at the terminal, which is not this program's
+        raise OptionError(f"--tls-key {key}: is encrypted: decrypt it, and let only this user read it")
+
     try:
         # Tried apart first: a pair that does not fit must not replace one that does.
         for target in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
-            target.load_cert_chain(options.tls_cert, options.tls_key)
+            target.load_cert_chain(options.tls_cert, options.tls_key, password=ask)
     except ssl.SSLError as error:
-        raise OptionError(f"--tls-cert {options.tls_cert}: {error.reason or error}") from error
+        what = _TLS_TROUBLE.get(error.reason or "", "no certificate and its private key in PEM")
+        raise OptionError(f"--tls-cert {options.tls_cert}, --tls-key {key}: {what}") from error
+    except OSError as error:  # which does not name the file
+        raise OptionError(f"--tls-cert {options.tls_cert}, --tls-key {key}: {error.strerror}") from error
 
 
 def _allow_connections(wanted: int) -> int:
