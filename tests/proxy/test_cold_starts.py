@@ -115,6 +115,40 @@ def test_a_cookie_of_a_node_that_is_off_or_unknown_is_no_order() -> None:
         assert powered(proxy) == ["p1"]
 
 
+def test_a_cookie_that_is_kept_for_too_long_is_no_order() -> None:
+    """Else it would keep a node awake that others leave."""
+    options = ("--balance", "first", "--maxconn", "1", "--nodes", "2", "--boot-time", "0.3")
+    with Proxy("--cold", "auto", *options, "--boot-estimate", "0.1") as proxy:
+        with proxy.connect() as first:
+            first.sendall(b"GET /?delay=1 HTTP/1.1\r\nHost: c\r\n\r\n")
+            proxy.until(lambda status: status["nodes"]["p1"]["in_flight"])
+            assert asked(proxy, ANYTHING).json["node"] == "p2"
+            assert first.recv(100)
+        began = time.monotonic()
+        while (node := asked(proxy, ANYTHING, Cookie="clusterhat-node=p2").json["node"]) == "p2":
+            assert time.monotonic() - began < PATIENCE
+            time.sleep(0.1)
+        assert node == "p1"
+
+
+def test_a_cookie_does_not_make_a_client_wait_while_others_are_free() -> None:
+    options = ("--balance", "first", "--maxconn", "1", "--nodes", "2", "--boot-estimate", "60")
+    with Proxy("--cold", "auto", *options) as proxy:
+        assert asked(proxy, ANYTHING).json["node"] == "p1"
+        with proxy.connect() as first:
+            first.sendall(b"GET /?delay=3 HTTP/1.1\r\nHost: c\r\n\r\n")
+            proxy.until(lambda status: status["nodes"]["p1"]["in_flight"])
+            assert asked(proxy, ANYTHING, Cookie="clusterhat-node=p1").json["node"] == "p2"
+
+
+def test_a_request_whose_cookies_node_does_not_boot_goes_to_another() -> None:
+    options = ("--balance", "first", "--option", "fault=p1:no-boot", "--boot-timeout", "0.6")
+    with Proxy("--cold", "auto", *options) as proxy:
+        kept = cookie(asked(proxy, BROWSER).headers)
+        assert kept == "clusterhat-node=p1"
+        assert asked(proxy, ANYTHING, method="POST", Cookie=kept).json["node"] == "p2"
+
+
 def test_when_to_come_again_follows_from_the_boots_that_were_seen() -> None:
     options = ("--idle-timeout", "0.2", "--min-on-time", "0", "--boot-time", "2.2", "--spacing", "0")
     with Proxy("--cold", "auto", "--balance", "first", "--boot-estimate", "60", *options) as proxy:

@@ -9,10 +9,7 @@ from fnmatch import translate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat import (
-    PoolError,
-    State,
-)
+from rpi_clusterhat import BootError, PoolError, State
 
 from . import cold, pages
 from .fields import fewer_hops
@@ -116,8 +113,11 @@ class Gateway:
                     break
                 wanted = None
             except PoolError as error:
-                await self._refuse(exchange, error)
-                return
+                if wanted is None or not isinstance(error, BootError) or not self._pool.settings.redispatch:
+                    await self._refuse(exchange, error)
+                    return
+                tried = self._others_than(wanted, tried)  # any node will do
+                wanted = None
             except asyncio.CancelledError:
                 if exchange.cut_short == "server":
                     lease.failed()
@@ -202,14 +202,24 @@ class Gateway:
         return None if value is None else value.decode("latin-1")
 
     def _promised(self, exchange: Exchange) -> str | None:
-        """The node that a client was told to wait for, as long as it can be used."""
+        """The node that a client was told to wait for, as long as that can be: a client that keeps its cookie
+        for longer than it was asked to neither chooses its node nor keeps one awake that others leave."""
         if self._options.cold == "hold":
             return None
         said = _cookie(exchange, _COOKIE)
         member = self._pool.members.get(said.decode("latin-1")) if said else None
-        if member is None or member.state in (State.FAILED, State.OFF, State.STOPPING):
+        if member is None or member.suspect or member.in_flight >= self._pool.settings.maxconn:
             return None
-        return member.name
+        soon = self._pool.now() - member.on_since <= 2 * self._cookie_age
+        return member.name if member.starting or (member.state is State.READY and soon) else None
+
+    @property
+    def _whole_boot(self) -> float:
+        return max(self._pool.core.boots, default=self._pool.settings.boot_estimate)
+
+    @property
+    def _cookie_age(self) -> int:
+        return cold.retry_after(2 * self._whole_boot)
 
     # Answers of our own -----------------------------------------------------------------------------------
 
@@ -219,7 +229,7 @@ class Gateway:
         if member is not None and member.state is State.QUEUED:
             await asyncio.sleep(_MOMENT)  # it gets its power at once where nobody is before it
         estimate = core.estimate(member)
-        whole = max(core.boots, default=self._pool.settings.boot_estimate)
+        whole = self._whole_boot
         again = cold.retry_after(estimate)
         view = cold.Waiting(
             node=lease.node,
@@ -236,13 +246,8 @@ class Gateway:
             (b"Vary", b"Accept"),
         ]
         if lease.node:  # programs that keep cookies come back to it, too
-            age = cold.retry_after(2 * whole)
-            head.append(
-                (
-                    b"Set-Cookie",
-                    _COOKIE + f"={lease.node}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax".encode(),
-                )
-            )
+            said = f"={lease.node}; Path=/; Max-Age={self._cookie_age}; HttpOnly; SameSite=Lax"
+            head.append((b"Set-Cookie", _COOKIE + said.encode()))
         if answer == "problem":
             await exchange.reply(503, head, cold.waiting_problem(view), cold.CONTENT_TYPE["problem"])
             return
