@@ -170,7 +170,7 @@ def _tell(event: PoolEvent) -> None:
         _log.info("%s: ready after %.1f s", event.node, event.seconds)
     elif isinstance(event, BootFailed):
         _log.warning("%s: failed, left alone for %.0f s: %s", event.node, event.retry_after, event.reason)
-    elif isinstance(event, Rested):
+    else:
         _log.info("%s: off after %.0f s (%s)", event.node, event.seconds, event.reason)
 
 
