@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from clusterhat_proxy.nodes import Nodes
+from clusterhat_proxy.tunnel import tunnel
+from clusterhat_proxy.wire import Wire
 from rpi_clusterhat_sim import StateFile, parse_faults
 from tests.proxy.running import PATIENCE, Proxy, Reply, everything
 
@@ -212,6 +214,32 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
 
     asyncio.run(main())
     gc.collect()  # a socket that was not closed warns
+
+
+def test_a_tunnel_whose_sides_go_in_the_same_moment_ends() -> None:
+    """The client ends, and there is no node any more to be told, which the event loop will see next."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            peers: list[socket.socket] = []
+            wires: list[Wire] = []
+            for _ in range(2):
+                _, wire = await loop.create_connection(partial(Wire, loop), *listener.getsockname())
+                wires.append(wire)
+                peers.append(listener.accept()[0])
+        client, node = peers
+        tunnelled = asyncio.create_task(tunnel(wires[0], wires[1], b"", b"", lambda _: None, 0))
+        await asyncio.sleep(0)
+        node.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        node.close()
+        wires[0].eof_received()  # as the loop does, before it sees the reset
+        await asyncio.wait_for(tunnelled, PATIENCE)
+        for wire in wires:
+            wire.abort()
+        client.close()
+
+    asyncio.run(main())
 
 
 # A node that hangs ------------------------------------------------------------------------------------------
