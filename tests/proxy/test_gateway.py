@@ -6,8 +6,10 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from base64 import b64encode
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +183,7 @@ def test_what_is_for_the_next_hop_stops_here(proxy: Proxy, node: Node) -> None:
 def test_what_a_node_says_to_the_next_hop_stops_here_too(proxy: Proxy, node: Node) -> None:
     fields = b"\r\n".join([*HOP[:5], *NAMED, b"X-Stays: 4", *HOP[5:], b"Content-Length: 2"])
     found = given(proxy, node, S + fields + b"\r\n\r\nok")
-    assert found.names == {b"x-stays", b"via", b"content-length"}
+    assert found.names == {b"x-stays", b"date", b"via", b"content-length"}
 
 
 TRAILERS = [
@@ -326,6 +328,13 @@ def test_hops_are_counted_down_to_the_proxy_itself(proxy: Proxy, node: Node) -> 
 
 
 # Answers --------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_without_a_date_gets_the_time_at_which_it_came(proxy: Proxy, node: Node) -> None:
+    before = int(time.time())
+    found = given(proxy, node, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    said = parsedate_to_datetime(found.value("date").decode()).timestamp()
+    assert before <= said <= time.time()
 
 
 def test_an_answers_fields_keep_their_order_their_letters_and_their_bytes(proxy: Proxy, node: Node) -> None:
@@ -782,7 +791,11 @@ def test_a_node_that_refuses_an_upgrade_just_answers(proxy: Proxy, node: Node, s
         with node.does(answer(b"HTTP/1.1 %d No\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nno" % status)):
             peer.send(get(*ECHO))
             found = peer.message()
-        assert (found.status, found.body, found.names) == (status, b"no", {b"via", b"content-length"})
+        assert (found.status, found.body, found.names) == (
+            status,
+            b"no",
+            {b"date", b"via", b"content-length"},
+        )
         peer.send(get(*ECHO) + get(b"Connection: close", line=b"GET /next HTTP/1.1"))
         assert [peer.message().status, peer.message().status] == [200, 200]
         assert peer.rest() == b""

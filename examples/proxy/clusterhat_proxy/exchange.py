@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
+from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bodies import BodyError, Chunked, Sized
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from .server import Connection
     from .wire import Wire
 
-__all__ = ["NEVER", "ClientLeftError", "Exchange", "ServerSettings", "TimedOutError", "own_answer"]
+__all__ = ["NEVER", "ClientLeftError", "Exchange", "ServerSettings", "TimedOutError", "date", "own_answer"]
 
 NEVER = float("inf")
 _KEPT = 65536
@@ -50,6 +52,16 @@ class TimedOutError(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+def date() -> tuple[bytes, bytes]:
+    """The field that says when an answer was made."""
+    return b"Date", _date(int(time()))
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -272,7 +284,7 @@ class Exchange:
         kind: bytes = b"text/plain; charset=utf-8",
     ) -> None:
         """A whole answer of this program's own."""
-        head = [(b"Date", formatdate(usegmt=True).encode()), *more]
+        head = [date(), *more]
         if body:
             head.append((b"Content-Type", kind))
         self.begin(status, _REASONS.get(status, b""), (), head, length=len(body))
@@ -300,7 +312,7 @@ def own_answer(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ())
     """A short answer of this program's own, after which the connection ends."""
     body = text.encode() + b"\n"
     head = [
-        (b"Date", formatdate(usegmt=True).encode()),
+        date(),
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"%d" % len(body)),
         (b"Connection", b"close"),

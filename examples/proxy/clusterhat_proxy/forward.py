@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .bodies import BodyError, Chunked
+from .exchange import date
 from .fields import PSEUDONYM, connection_options, end_to_end, is_upgrade, tokens, trailer_fields
 from .messages import HeadError, Limits, chunk, last_chunk, lines, read_head, response
 from .tunnel import tunnel
@@ -246,8 +247,12 @@ class Forward:
         length = int(first[b"content-length"]) if b"content-length" in first else None
         bodyless = head.status in (204, 304) or exchange.method == b"HEAD"
         fields = [field for field in end_to_end(head.fields, head.first) if field[0] != b"content-length"]
-        via = [(b"Via", head.version + b" " + PSEUDONYM)]
-        exchange.begin(head.status, head.reason, fields, via, length=length, none=bodyless and length is None)
+        more = [(b"Via", head.version + b" " + PSEUDONYM)]
+        if b"date" not in first:
+            more.append(date())
+        exchange.begin(
+            head.status, head.reason, fields, more, length=length, none=bodyless and length is None
+        )
         keep = head.version >= b"1.1" and b"close" not in connection_options(head.fields)
         trailers: list[tuple[bytes, bytes]] = []
         try:
