@@ -126,7 +126,7 @@ class Lease(Claim):
             what = f"{node} was not ready" if node else "no node was free"
             raise LeaseTimeoutError(f"{what} within {seconds:g} s", retry_after)
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # it is of all who waited: none keeps the others' frames
 
     def touch(self) -> None:
         """Something went to the node or came from it: its idle time begins anew."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from itertools import pairwise
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -270,6 +271,20 @@ def test_without_another_node_the_failure_is_told_to_all_who_wait(house: House) 
             for user in users:
                 assert isinstance(user.error, BootTimeoutError)
                 assert user.error.retry_after == 30.0
+
+    run(work)
+
+
+def test_an_error_that_many_are_told_does_not_keep_what_each_of_them_was_doing(house: House) -> None:
+    async def work() -> None:
+        house.world.node("p3").fail(boots=False)
+        async with house.pool(boot_timeout=4.0) as pool:
+            users = [User(house, pool, "p3") for _ in range(50)]
+            await house.clock.pass_time(4.0)
+            assert len({user.error for user in users}) == 1
+            error = users[0].error
+            assert error
+            assert len(extract_tb(error.__traceback__)) < 10
 
     run(work)
 
