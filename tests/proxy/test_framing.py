@@ -126,9 +126,9 @@ HEADS = {
     "authority only": (get(line=b"GET h:80 HTTP/1.1"), 400),
     "an absolute URI without a host": (get(line=b"GET http:///path HTTP/1.1"), 400),
     "an absolute URI with a user": (get(line=b"GET http://user@h/ HTTP/1.1"), 400),
-    "CONNECT": (get(line=b"CONNECT h:443 HTTP/1.1"), 405),
-    "CONNECT to a path": (get(line=b"CONNECT / HTTP/1.1"), 405),
-    "CONNECT to a URI": (get(line=b"CONNECT http://h:443/ HTTP/1.1"), 405),
+    "CONNECT": (get(line=b"CONNECT h:443 HTTP/1.1"), 501),
+    "CONNECT to a path": (get(line=b"CONNECT / HTTP/1.1"), 501),
+    "CONNECT to a URI": (get(line=b"CONNECT http://h:443/ HTTP/1.1"), 501),
     "no host": (get(host=b""), 400),
     "no host in a later version": (get(line=b"GET / HTTP/1.2", host=b""), 400),
     "two hosts": (get(b"Host: h"), 400),
@@ -333,7 +333,7 @@ def test_no_request_can_say_where_it_goes(proxy: Proxy, node: Node) -> None:
             get(line=b"CONNECT " + place + b" HTTP/1.1", host=b"Host: " + place + b"\r\n"),
             get(line=b"CONNECT http://" + place + b"/ HTTP/1.1"),
         ):
-            assert ask(proxy, request).status == 405
+            assert ask(proxy, request).status == 501
         with pytest.raises(BlockingIOError):
             other.accept()
     assert {request.start for request in node.take()} == {b"GET /x?y HTTP/1.1"}

@@ -136,7 +136,7 @@ class Gateway:
         if exchange.first[b"max-forwards"].strip(b"0") or not exchange.first[b"max-forwards"]:
             exchange.fields = fewer_hops(exchange.fields)
             return False
-        await exchange.reply(204 if exchange.method == b"OPTIONS" else 405)
+        await exchange.reply(204 if exchange.method == b"OPTIONS" else 501)
         return True
 
     def _others_than(self, node: str, tried: set[str]) -> set[str]:

@@ -166,7 +166,7 @@ def request(head: bytes, limits: Limits) -> RequestHead:
     method, target, version, fields, first = _read_request(head, limits)
     _check_framing(head, first, version)
     if method == b"CONNECT":
-        raise HeadError(405, "this gateway opens no connections to elsewhere")
+        raise HeadError(501, "this gateway opens no connections to elsewhere")
     if b"host" not in first and version > b"1.0":
         raise HeadError(400, "there is no Host")
     host = first.get(b"host", b"")
