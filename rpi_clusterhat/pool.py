@@ -547,6 +547,8 @@ class NodePool:
         with self._lock:
             if self._loop is None:
                 work.close()
+                if self._opened:
+                    raise PoolClosedError("this pool is closed: make a new one")
                 raise ClosedError("this pool is not open: use it in a with statement")
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:

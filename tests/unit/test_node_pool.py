@@ -307,7 +307,7 @@ def test_use_outside_of_its_time(hat: Cluster) -> None:
         with pytest.raises(ClosedError, match="opened before"):
             pool.open()
         assert pool.wake("p1")
-    with pytest.raises(ClosedError, match="not open"):
+    with pytest.raises(PoolClosedError, match="is closed"):
         pool.rest("p1")
     with pytest.raises(ClosedError, match="opened before"):
         pool.open()
