@@ -407,8 +407,8 @@ def test_what_comes_late_behind_an_answer_without_a_body_is_no_answer(
         assert peer.gone() == b"", "another request"
 
     with node.does(script):
-        assert ask(proxy, GET).status == 204
-        assert ask(proxy, GET).status == 200
+        assert ask(proxy, get()).status == 204
+        assert ask(proxy, get()).status == 200
 
 
 def test_a_body_up_to_the_connections_end(proxy: Proxy, node: Node) -> None:

@@ -257,7 +257,8 @@ class Forward:
         trailers: list[tuple[bytes, bytes]] = []
         try:
             if bodyless:
-                keep = keep and not rest
+                broken = head.status == 204 and (length or b"transfer-encoding" in first)
+                keep = keep and not rest and not broken  # what it announced may still come
             elif b"transfer-encoding" in first:
                 trailers, rest = await self._chunks(wire, rest, lease)
                 keep = keep and not rest
