@@ -9,7 +9,7 @@ from fnmatch import translate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat import BootError, PoolError, State
+from rpi_clusterhat import BootError, PoolClosedError, PoolError, State
 
 from . import cold, pages
 from .fields import fewer_hops
@@ -33,6 +33,9 @@ _ATTEMPTS = 3
 
 _MOMENT = 0.05
 """Seconds in which a node that has the supply to itself is on."""
+
+_RESTART = 5.0
+"""Seconds after which the next proxy is there, as clients are told by one that ends."""
 
 _log = logging.getLogger("clusterhat_proxy")
 
@@ -257,7 +260,10 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, error: PoolError) -> None:
         status = 504 if isinstance(error, TimeoutError) else 503
-        await self._fail(exchange, status, str(error), error.retry_after)
+        seconds = error.retry_after
+        if seconds is None and isinstance(error, PoolClosedError):
+            seconds = _RESTART
+        await self._fail(exchange, status, str(error), seconds)
 
     async def _fail(self, exchange: Exchange, status: int, detail: str, seconds: float | None = None) -> None:
         again = None if seconds is None else cold.retry_after(seconds)
