@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -201,7 +200,8 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
     async def main() -> None:
         async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
             nodes = Nodes({"p1": server.sockets[0].getsockname()}, PATIENCE)
-            for steps in count():
+            steps = 0
+            while True:
                 connecting = asyncio.create_task(nodes.connect("p1"))
                 for _ in range(steps):
                     await asyncio.sleep(0)
@@ -209,6 +209,7 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
                     break
                 await asyncio.wait([connecting])
                 await asyncio.sleep(0.01)  # a selector's turn or two, in which what goes on comes to its end
+                steps += 1
             assert steps > 3
             (await connecting).abort()
 
@@ -269,6 +270,20 @@ def test_a_hung_node_is_looked_at_and_started_anew(world: StateFile) -> None:
         proxy.until(lambda status: status["nodes"]["p1"]["state"] == "off")
         assert proxy.request().status == 200
     assert power_ups(world) == ["p1", "p1"]
+
+
+def test_who_waits_for_a_hung_node_does_not_keep_it_from_being_started_anew(world: StateFile) -> None:
+    """A stream of events may be silent for ever."""
+    options = ["--probe", "http", "--probe-timeout", "0.2", "--boot-timeout", "0.3"]
+    options += ["--timeout-server", "0.4", "--retry-after-failure", "0.1"]
+    with proxy_in(world, *options, nodes=1) as proxy, proxy.connect() as connection:
+        connection.sendall(b"GET /?sse=1000&interval=0.05 HTTP/1.1\r\nHost: c\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        fail(world, "p1:hang")
+        time.sleep(0.05)
+        assert proxy.request().status == 504
+        proxy.until(lambda status: status["nodes"]["p1"]["state"] == "off")
+        assert proxy.request().status == 200
 
 
 def test_a_node_that_hangs_within_its_answer(world: StateFile) -> None:
