@@ -57,6 +57,14 @@ def upgraded(connection: socket.socket, protocol: bytes) -> None:
     assert head.startswith(b"HTTP/1.1 101 ")
 
 
+def test_simulated_nodes_serve_wherever_the_simulation_is_asked_for() -> None:
+    options = ("--cold", "hold", "--boot-time", "0.1", "--spacing", "0.05")
+    with Proxy(
+        *options, sim=False, env={"RPI_CLUSTERHAT_BACKEND": "sim", "RPI_CLUSTERHAT_BOARD": "2.3"}
+    ) as proxy:
+        assert proxy.request().status == 200
+
+
 def test_the_log_tells_what_happens_to_a_node() -> None:
     with Proxy(*OPTIONS) as proxy:
         assert proxy.request().status == 200

@@ -419,6 +419,11 @@ def test_what_does_not_fit_together_is_said(
     assert hint in refusal(*(str(pem) if word == "PEM" else word for word in argv))
 
 
+def test_boards_of_which_one_is_real_are_no_simulation(toml: Path) -> None:
+    toml.write_text('boards = [{backend = "sim"}, {backend = "i2c"}]', encoding="utf-8")
+    assert "is for a simulation" in refusal("--boot-time", "1", "--cluster-config", str(toml))
+
+
 @pytest.mark.parametrize("said", ["backend", "variable", "file"])
 def test_a_boot_time_is_for_a_simulation_wherever_that_is_said(said: str, toml: Path) -> None:
     toml.write_text('backend = "sim"', encoding="utf-8")

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-__all__ = ["SETTINGS", "Address", "HashOn", "OptionError", "Options", "Setting", "parse", "read_token"]
+__all__ = [
+    "SETTINGS",
+    "Address",
+    "HashOn",
+    "OptionError",
+    "Options",
+    "Setting",
+    "is_simulated",
+    "parse",
+    "read_token",
+]
 
 PROGRAM = "proxy"
 TOKEN_VARIABLE = "RPI_CLUSTERHAT_ADMIN_TOKEN"  # noqa: S105  # the name of a variable
@@ -809,7 +819,7 @@ def _check(options: Options, places: Mapping[str, str], env: Mapping[str, str]) 
     if options.boot_time is not None:
         if "boot_time" in options.option:
             raise OptionError(f"{places['boot_time']}: give it or --option boot_time=S, not both")
-        if not _is_simulated(options, env):
+        if not is_simulated(options, env):
             raise OptionError(f"{places['boot_time']}: is for a simulation: say --backend sim too")
     try:
         options.pool_settings().check()
@@ -817,11 +827,13 @@ def _check(options: Options, places: Mapping[str, str], env: Mapping[str, str]) 
         raise OptionError(str(error)) from error
 
 
-def _is_simulated(options: Options, env: Mapping[str, str]) -> bool:
+def is_simulated(options: Options, env: Mapping[str, str]) -> bool:
+    """Whether all boards are simulated, as far as these options, the environment and the library's settings
+    file say. Raises `OptionError` for a settings file that is wrong."""
     if options.backend is not None:
         return options.backend == "sim"
     config = str(options.cluster_config) if options.cluster_config else None
     try:
-        return any(board.backend == "sim" for board in load_settings({}, config=config, env=env).boards)
+        return all(board.backend == "sim" for board in load_settings({}, config=config, env=env).boards)
     except SettingError as error:
         raise OptionError(str(error)) from error

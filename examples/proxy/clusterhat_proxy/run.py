@@ -30,7 +30,7 @@ from .admin import Admin
 from .gateway import Gateway
 from .messages import Limits
 from .nodes import Nodes
-from .options import OptionError, parse
+from .options import OptionError, is_simulated, parse
 from .server import Server, ServerSettings
 from .stats import Stats
 
@@ -212,7 +212,7 @@ async def _stay_alive() -> None:
 
 def _cluster_arguments(options: Options) -> dict[str, Any]:
     arguments = options.cluster_arguments()
-    if options.backend == "sim":  # its nodes are to be there for the proxy to reach
+    if is_simulated(options, os.environ):  # its nodes are to be there for the proxy to reach
         arguments["options"] = {"serve": "yes", **(arguments["options"] or {})}
     return arguments
 
