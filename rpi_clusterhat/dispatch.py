@@ -117,7 +117,7 @@ class Recover(Record):
     node: str
     seconds: float
     cut: bool
-    """Whether its power is to be cut: not at the first failure while a lease still uses it."""
+    """Whether its power is to be cut: not while a lease still uses it."""
 
 
 class Arm(Record):
@@ -465,8 +465,7 @@ class Dispatcher:
         member.failure = reason
         member.failures += 1
         member.retry_at = now + back_off
-        # A lease may get along with what fails, a tunnel say. It cannot keep others from the node for ever.
-        self.actions.append(Recover(name, back_off, member.held == 0 or member.failures > 1))
+        self.actions.append(Recover(name, back_off, member.held == 0))
         self._tell(BootFailed(name, reason, back_off))
         queued, member.queued = member.queued, {}
         named = list(member.queue)

@@ -11,6 +11,7 @@ import signal
 import ssl
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import (
@@ -99,7 +100,7 @@ class _Proxy:
             )
             nodes = Nodes(addresses, options.timeout_connect)
             stack.callback(nodes.close)
-            pool.subscribe(lambda event: nodes.cut(event.node) if isinstance(event, Rested) else None)
+            pool.subscribe(partial(_cut, pool, nodes))
             pool.subscribe(_tell)
             stats = Stats(loop.time())
             server = Server(Gateway(pool, nodes, options, stats), _server_settings(options))
@@ -160,6 +161,14 @@ class _Proxy:
     async def _asked_to_end(self) -> None:
         while await self._signals.get() == signal.SIGHUP:
             pass  # there is nothing to reload any more
+
+
+def _cut(pool: AsyncNodePool, nodes: Nodes, event: PoolEvent) -> None:
+    """Ends what is open to a node without power, and to one that failed twice: a tunnel, or a stream that is
+    silent, must not keep it from being started anew for ever."""
+    failed = isinstance(event, BootFailed) and pool.members[event.node].failures > 1
+    if failed or isinstance(event, Rested):
+        nodes.cut(event.node)
 
 
 def _tell(event: PoolEvent) -> None:
