@@ -78,6 +78,8 @@ class PoolSettings(Record):
                 raise SettingError(f"{name}: {value!r}: must be a whole number from {low} to 1000000")
         for name in ("queue_timeout", "boot_timeout", "probe_interval"):
             _check_seconds(name, getattr(self, name), above=True)
+        if self.redispatch not in (True, False):
+            raise SettingError(f"redispatch: {self.redispatch!r}: must be True or False")
         for name in ("ready_after", "retry_after_failure", "boot_estimate"):
             _check_seconds(name, getattr(self, name))
         return self

@@ -555,7 +555,7 @@ def _host(host: str) -> str:
 
 
 def _port(port: int) -> int:
-    if not 1 <= port <= 65535:
+    if type(port) is not int or not 1 <= port <= 65535:
         raise SettingError(f"port: {port!r}: must be a number from 1 to 65535")
     return port
 

@@ -669,6 +669,7 @@ def test_a_claim_without_an_ending_of_its_own_is_only_kept() -> None:
         ({"queue_timeout": 0}, "queue_timeout: 0: must be seconds, above 0"),
         ({"boot_timeout": math.inf}, "boot_timeout: inf: must be seconds, above 0"),
         ({"boot_timeout": "x"}, "boot_timeout: 'x': must be seconds, above 0"),
+        ({"redispatch": 3}, "redispatch: 3: must be True or False"),
         ({"probe_interval": math.nan}, "probe_interval: nan: must be seconds, above 0"),
         ({"ready_after": -1.0}, "ready_after: -1.0: must be seconds, 0 or more"),
         ({"retry_after_failure": True}, "retry_after_failure: True: must be seconds, 0 or more"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -321,7 +321,7 @@ WRONG: list[tuple[str, Callable[[], Probe]]] = [
         ("host", lambda host=host: TcpProbe(host, 80))
         for host in ("", "p 1", "p1\r\n", "[::1]", "http://p1", "me@p1", "p1..local", "x" * 64, "p1\0")
     ),
-    *(("port", lambda port=port: TcpProbe("p1", port)) for port in (0, -1, 65536)),
+    *(("port", lambda port=port: TcpProbe("p1", port)) for port in (0, -1, 65536, cast("int", "80"), True)),
     *(
         ("timeout", lambda time=time: TcpProbe("p1", 80, timeout=time))
         for time in (0, -1, math.nan, math.inf)
