@@ -297,6 +297,7 @@ def test_a_chunked_body_in_pieces_is_the_same_body_or_refused_alike(
 @given(st.lists(st.sampled_from(CHUNKS)).map(lambda parts: b"".join([*parts, b"0\r\n\r\nGET"])))
 @settings(max_examples=400)
 @example(b"5\r\nhello\r\n0\r\nX: y\r\n\r\nrest")
+@example(b'0 ;x="y"0\r\n\r\nGET')
 def test_a_chunked_body_that_is_accepted_is_the_same_to_h11(data: bytes) -> None:
     ours = outcome(Chunked(1000), [data])
     if isinstance(ours, str):
