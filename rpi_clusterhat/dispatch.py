@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from . import checks
 from .errors import (
     BootError,
     BootTimeoutError,
@@ -77,18 +78,12 @@ class PoolSettings(Record):
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= 10**6:
                 raise SettingError(f"{name}: {value!r}: must be a whole number from {low} to 1000000")
         for name in ("queue_timeout", "boot_timeout", "probe_interval"):
-            _check_seconds(name, getattr(self, name), above=True)
+            checks.seconds(name, getattr(self, name), above=True)
         if self.redispatch not in (True, False):
             raise SettingError(f"redispatch: {self.redispatch!r}: must be True or False")
         for name in ("ready_after", "retry_after_failure", "boot_estimate"):
-            _check_seconds(name, getattr(self, name))
+            checks.seconds(name, getattr(self, name))
         return self
-
-
-def _check_seconds(name: str, value: object, *, above: bool = False) -> None:
-    seconds = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
-    if not 0 <= seconds < float("inf") or (above and seconds == 0):
-        raise SettingError(f"{name}: {value!r}: must be seconds, {'above 0' if above else '0 or more'}")
 
 
 # What the driver has to do ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .backend import SupportsSetUp
-from .errors import ClusterHatError, PowerLostError, SettingError, StuckLineError
+from .errors import ClusterHatError, PowerLostError, StuckLineError
 from .events import BoardSetUp, WaitingForRail
 from .ledger import Ledger
 from .power import Happening, State, has_power
@@ -43,11 +43,6 @@ _METHODS = {
 def is_over(plan: Plan) -> bool:
     """Whether a plan has ended: what was raised is its last word then, else it is there to be thrown in."""
     return getattr(plan, "gi_frame", None) is None
-
-
-def _check_pause(pause: object) -> None:
-    if not isinstance(pause, int | float) or isinstance(pause, bool) or not 0 <= pause < float("inf"):
-        raise SettingError(f"pause: {pause!r}: must be seconds, 0 or more")
 
 
 class Again(Record):
@@ -90,9 +85,9 @@ class Engine(Ledger):
             )
 
     def plan_cycle(self, nodes: Sequence[str], pause: float) -> Plan:
-        from . import plans
+        from . import checks, plans
 
-        _check_pause(pause)
+        checks.seconds("pause", pause)
         with self.lock:
             powered = self._begin(nodes, desired=True)
             return plans.cycle(nodes, powered, pause, failed=self._failed(nodes), unset=self._unset(nodes))
@@ -113,9 +108,9 @@ class Engine(Ledger):
         return plans.switch(dict.fromkeys(targets, on), unset=unset)
 
     def plan_hub_reset(self, pause: float) -> Plan:
-        from . import plans
+        from . import checks, plans
 
-        _check_pause(pause)
+        checks.seconds("pause", pause)
         targets, unset = self._targets("hub")
         return plans.pulse_off(targets, pause, unset=unset)
 

@@ -11,6 +11,7 @@ import math
 import os
 from typing import TYPE_CHECKING
 
+from . import checks
 from .clock import SYSTEM
 from .errors import SettingError
 from .record import Record
@@ -237,7 +238,7 @@ class _Timed(Probe):
     __slots__ = ("timeout",)
 
     def __init__(self, timeout: float) -> None:
-        self.timeout = _seconds("timeout", timeout, above=True)
+        self.timeout = checks.seconds("timeout", timeout, above=True)
 
     def steps(self, left: Callable[[], float]) -> Steps:
         seconds = min(self.timeout, left())
@@ -510,9 +511,9 @@ async def await_until_up(
 
 def _wait(probe: Probe, timeout: float, interval: float, ready_after: float, clock: Clock) -> Steps:
     if timeout != math.inf:
-        _seconds("timeout", timeout, above=True)
-    _seconds("interval", interval, above=True)
-    _seconds("ready_after", ready_after)
+        checks.seconds("timeout", timeout, above=True)
+    checks.seconds("interval", interval, above=True)
+    checks.seconds("ready_after", ready_after)
     start = clock.now()
     end = start + timeout
     up_since: float | None = None
@@ -533,12 +534,6 @@ def _wait(probe: Probe, timeout: float, interval: float, ready_after: float, clo
 
 
 # Arguments ------------------------------------------------------------------------------------------
-
-
-def _seconds(name: str, value: float, *, above: bool = False) -> float:
-    if not (0 < value < math.inf) and (above or value != 0):
-        raise SettingError(f"{name}: {value!r}: must be seconds, {'above 0' if above else '0 or more'}")
-    return value
 
 
 def _is_token(text: str) -> bool:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not LIBRARY.is_dir(), reason="the wheel is teste
 # A module may import from the layers below its own.
 LAYERS = [
     {"errors", "record"},
-    {"clock"},
+    {"clock", "checks"},
     {"locks"},
     {"power", "rail", "backend", "names"},
     {"events", "plans", "boards", "config", "probes", "routing", "idle", "traffic"},
