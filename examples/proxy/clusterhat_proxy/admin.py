@@ -28,7 +28,6 @@ import ipaddress
 import json
 import math
 import re
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -36,6 +35,7 @@ from urllib.parse import parse_qs
 from rpi_clusterhat import ClusterHatError, State
 
 from . import cold, pages
+from .exchange import date
 from .messages import Limits
 from .metrics import Metrics
 from .options import Address
@@ -185,7 +185,7 @@ class Admin:
             await _fail(exchange, 503, text, [(b"Retry-After", b"5")])
             return
         head = [
-            (b"Date", formatdate(usegmt=True).encode()),
+            date(),
             (b"Content-Type", b"text/event-stream"),
             _NO_STORE,
         ]

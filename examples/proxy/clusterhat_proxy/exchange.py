@@ -9,7 +9,7 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bodies import BodyError, Chunked, Sized
-from .fields import tokens
+from .fields import connection_options
 from .messages import HeadError, Limits, chunk, last_chunk, lines
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ class Exchange:
         "_budget",
         "_chunked",
         "_connection",
-        "_length",
         "_out",
         "begun",
         "bodyless",
@@ -111,11 +110,10 @@ class Exchange:
         self.begun = False
         self.bodyless = self.method == b"HEAD"
         self.status = 0
-        said = tokens([v for n, _, v in head.fields if n == b"connection"]) if b"connection" in first else []
+        said = connection_options(head.fields) if b"connection" in first else []
         self.keep_alive = b"close" not in said and (self.version >= b"1.1" or b"keep-alive" in said)
         self._budget = connection.server.settings.timeout_client
         self._chunked = False
-        self._length: int | None = None
         self._out: list[bytes] = []
         length = first.get(b"content-length")
         most = connection.server.settings.max_body
@@ -133,10 +131,6 @@ class Exchange:
     @property
     def peer(self) -> str:
         return self._connection.peer
-
-    @property
-    def secure(self) -> bool:
-        return self._connection.secure
 
     @property
     def wire(self) -> Wire:
@@ -249,7 +243,6 @@ class Exchange:
             extra.append((b"Connection", b"close"))
         elif self.version < b"1.1":
             extra.append((b"Connection", b"keep-alive"))
-        self._length = length
         self._out.append(lines(b"HTTP/1.1 %d %b" % (status, reason), fields, extra))
 
     def send(self, data: bytes) -> None:

@@ -45,7 +45,6 @@ class Connection:
         "loop",
         "new",
         "peer",
-        "secure",
         "server",
         "task",
         "timed_out",
@@ -57,7 +56,6 @@ class Connection:
         self.server = server
         self.wire = wire
         self.loop = wire.loop
-        self.secure = secure
         name = wire.transport.get_extra_info("peername")
         self.peer: str = name[0] if name else ""
         self.forwarding = Forwarding(
