@@ -16,8 +16,8 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat import PoolSettings
-from rpi_clusterhat.dispatch import Arm, Boot, Claim, Dispatcher, Rest
-from rpi_clusterhat.routing import BALANCERS
+from rpi_clusterhat.pool.balance import BALANCERS
+from rpi_clusterhat.pool.scheduler import Arm, Boot, Claim, Rest, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Run:
         settings = PoolSettings(balance=balance, idle_timeout=timeout, maxconn=load.maxconn)
         self.now = 0.0
         self.load = load
-        self.core = Dispatcher(NODES, settings, lambda: self.now, random=_random(SEED + 1))
+        self.core = Scheduler(NODES, settings, lambda: self.now, random=_random(SEED + 1))
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._number = count()
         self._rail = 0.0

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from rpi_clusterhat.power import TABLE, Happening, State, has_power
+from rpi_clusterhat.power.states import TABLE, State, Trigger, has_power
 
 FOLDER = Path(__file__).parent / "generated"
 
@@ -61,35 +61,35 @@ FRAMES = (
     Frame("power", _with_power(on=True), 450, 130, 420, 275),
 )
 
-Moves = dict[tuple[Happening, State], set[State]]
+Moves = dict[tuple[Trigger, State], set[State]]
 
 
 def _moves() -> Moves:
-    """From where each happening leads to each other state; what changes nothing is left out."""
+    """From where each trigger leads to each other state; what changes nothing is left out."""
     moves: Moves = {}
     for state, row in TABLE.items():
-        for happening, target in row.items():
+        for trigger, target in row.items():
             if target is not state:
-                moves.setdefault((happening, target), set()).add(state)
+                moves.setdefault((trigger, target), set()).add(state)
     return moves
 
 
-def _edges() -> tuple[list[Edge], list[tuple[Happening, State]]]:
+def _edges() -> tuple[list[Edge], list[tuple[Trigger, State]]]:
     """The arrows, and the happenings that lead to the same state from every other one."""
     labels: dict[tuple[State | Frame, State], list[str]] = {}
-    anywhere: list[tuple[Happening, State]] = []
-    for (happening, target), sources in _moves().items():
-        if all(TABLE[state].get(happening) is target for state in State):
-            anywhere.append((happening, target))
+    anywhere: list[tuple[Trigger, State]] = []
+    for (trigger, target), sources in _moves().items():
+        if all(TABLE[state].get(trigger) is target for state in State):
+            anywhere.append((trigger, target))
             continue
         left = set(sources)
         for frame in FRAMES:
             if frame.states <= left:
-                labels.setdefault((frame, target), []).append(happening)
+                labels.setdefault((frame, target), []).append(trigger)
                 left -= frame.states
         for state in State:
             if state in left:
-                labels.setdefault((state, target), []).append(happening)
+                labels.setdefault((state, target), []).append(trigger)
     return [Edge(source, target, ", ".join(words)) for (source, target), words in labels.items()], anywhere
 
 
@@ -173,7 +173,7 @@ def svg() -> str:
         ]
     for edge in edges:
         lines += _edge(edge, both_ways=(edge.target, edge.source) in pairs)
-    words = ", ".join(f"{happening!s} → {target.name}" for happening, target in anywhere)
+    words = ", ".join(f"{trigger!s} → {target.name}" for trigger, target in anywhere)
     lines += [
         f'<text x="{WIDTH / 2:.0f}" y="450">from every state: {escape(words)}</text>',
         (
@@ -189,16 +189,16 @@ def svg() -> str:
 
 
 def markdown() -> str:
-    """One row for each happening, one column for each state; an empty cell raises `TransitionError`."""
+    """One row for each trigger, one column for each state; an empty cell raises `TransitionError`."""
     states = list(State)
     lines = [
-        "| happening | " + " | ".join(f"`{state!s}`" for state in states) + " |",
+        "| trigger | " + " | ".join(f"`{state!s}`" for state in states) + " |",
         "| --- |" + " --- |" * len(states),
     ]
-    for happening in Happening:
-        row = [TABLE[state].get(happening) for state in states]
+    for trigger in Trigger:
+        row = [TABLE[state].get(trigger) for state in states]
         cells = ["" if target is None else f"`{target!s}`" for target in row]
-        lines.append(f"| {happening!s} | " + " | ".join(cells) + " |")
+        lines.append(f"| {trigger!s} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

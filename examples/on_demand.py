@@ -3,8 +3,8 @@
 from http.client import HTTPConnection
 from threading import Event
 
-from rpi_clusterhat import Cluster, NodePool, PoolEvent, PoolSettings, Rested
-from rpi_clusterhat.probes import TcpProbe
+from rpi_clusterhat import Cluster, NodePool, PoolEvent, PoolSettings, PoweredOff
+from rpi_clusterhat.nodes.probes import TcpProbe
 
 
 def fetch(pool: NodePool, ports: dict[str, tuple[str, int]], path: str) -> str:
@@ -26,7 +26,7 @@ went_off = Event()
 def tell(event: PoolEvent) -> None:
     """Called in the pool's thread."""
     print(f"{type(event).__name__} {event.node}: {event.reason}")
-    if isinstance(event, Rested):
+    if isinstance(event, PoweredOff):
         went_off.set()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings
-from rpi_clusterhat.probes import TcpProbe
+from rpi_clusterhat.nodes.probes import TcpProbe
 
 SIMULATION = {"serve": "yes", "boot_time": 0.5, "fault": "p2:no-boot"}
 SETTINGS = PoolSettings(boot_timeout=2.0, boot_estimate=20, retry_after_failure=30)

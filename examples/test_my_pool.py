@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings
-from rpi_clusterhat.probes import Probe, Step, Verdict
+from rpi_clusterhat.nodes.probes import Probe, Step, Verdict
 from rpi_clusterhat.testing import FakeClock
 from rpi_clusterhat_sim import Node, world_of
 

@@ -11,24 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .aio import (
-        AsyncCluster,
-        AsyncFunction,
-        AsyncHub,
-        AsyncNode,
-    )
-    from .cluster import (
-        BoardStatus,
-        Cluster,
-        Function,
-        Hub,
-        Node,
-        NodeStatus,
-        Status,
-    )
-    from .dispatch import (
-        PoolSettings,
-    )
+    from .aio import AsyncCluster, AsyncFunction, AsyncHub, AsyncNode
+    from .cluster import BoardStatus, Cluster, Function, Hub, Node, NodeStatus, Status
     from .errors import (
         AccessDeniedError,
         AmbiguousBackendError,
@@ -66,24 +50,20 @@ if TYPE_CHECKING:
     )
     from .events import (
         BoardSetUp,
-        BootBegun,
-        BootEnded,
         BootFailed,
+        BootFinished,
+        BootStarted,
         Event,
         PoolEvent,
+        PoweredOff,
         PowerLost,
-        Rested,
         StateChanged,
         WaitingForRail,
     )
-    from .pool import (
-        AsyncNodePool,
-        Lease,
-        NodePool,
-    )
-    from .power import (
-        State,
-    )
+    from .pool.leases import AsyncNodePool, Lease
+    from .pool.scheduler import PoolSettings
+    from .pool.threads import NodePool
+    from .power.states import State
 
 __all__ = [
     "AccessDeniedError",
@@ -98,10 +78,10 @@ __all__ = [
     "BoardNotFoundError",
     "BoardSetUp",
     "BoardStatus",
-    "BootBegun",
-    "BootEnded",
     "BootError",
     "BootFailed",
+    "BootFinished",
+    "BootStarted",
     "BootTimeoutError",
     "BusError",
     "ClosedError",
@@ -132,8 +112,8 @@ __all__ = [
     "PoolSettings",
     "PowerLost",
     "PowerLostError",
+    "PoweredOff",
     "QueueFullError",
-    "Rested",
     "SettingError",
     "State",
     "StateChanged",
@@ -154,21 +134,22 @@ __version__ = "0.1.0"
 _HOMES = {
     "aio": ("AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"),
     "cluster": ("BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"),
-    "dispatch": ("PoolSettings",),
+    "pool.scheduler": ("PoolSettings",),
     "events": (
         "BoardSetUp",
-        "BootBegun",
-        "BootEnded",
+        "BootStarted",
+        "BootFinished",
         "BootFailed",
         "Event",
         "PoolEvent",
         "PowerLost",
-        "Rested",
+        "PoweredOff",
         "StateChanged",
         "WaitingForRail",
     ),
-    "pool": ("AsyncNodePool", "Lease", "NodePool"),
-    "power": ("State",),
+    "pool.leases": ("AsyncNodePool", "Lease"),
+    "pool.threads": ("NodePool",),
+    "power.states": ("State",),
 }
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from . import plans
 from .clock import SYSTEM
 from .cluster import CYCLE_PAUSE, HUB_PAUSE, ClusterBase
-from .config import load_settings
-from .engine import Again, Engine, Operation, is_over
-from .opening import open_banks
+from .power import plans
+from .power.bank import open_banks
+from .power.executor import Again, Executor, Operation, is_over
+from .settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .cluster import Cluster, Status
-    from .ledger import NodeRecord
-    from .opening import Bank
-    from .power import State
+    from .power.bank import Bank
+    from .power.inventory import NodeEntry
+    from .power.states import State
 
 __all__ = ["AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"]
 
@@ -49,7 +49,7 @@ async def _in_thread(call: Callable[..., _T], *args: Any) -> _T:
     return future.result()
 
 
-async def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
+async def _drive(executor: Executor, make_plan: Callable[[], plans.Plan]) -> None:
     """Runs a plan in the event loop. What goes wrong is thrown into the plan, cancellation included."""
     operation = Operation()
     answer: Any = None
@@ -61,7 +61,7 @@ async def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
                 while True:  # in the try itself: no line between two steps is outside of it
                     step = plan.send(answer) if error is None else plan.throw(error)
                     answer = error = None
-                    answer = await _perform(engine, operation, step)
+                    answer = await _perform(executor, operation, step)
             except StopIteration:
                 return
             except BaseException as caught:
@@ -69,18 +69,18 @@ async def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
                     raise
                 error = caught
     finally:
-        engine.finish(operation)
-        engine.deliver()
+        executor.finish(operation)
+        executor.deliver()
 
 
-async def _perform(engine: Engine, operation: Operation, step: plans.Step) -> Any:
+async def _perform(executor: Executor, operation: Operation, step: plans.Step) -> Any:
     if isinstance(step, plans.Sleep):
-        engine.deliver()
-        return await engine.clock.asleep(step.seconds)
-    while isinstance(answer := await _in_thread(engine.perform, operation, step), Again):
-        engine.deliver()
-        await engine.clock.asleep(answer.seconds)
-    engine.deliver()
+        executor.deliver()
+        return await executor.clock.asleep(step.seconds)
+    while isinstance(answer := await _in_thread(executor.perform, operation, step), Again):
+        executor.deliver()
+        await executor.clock.asleep(answer.seconds)
+    executor.deliver()
     return answer
 
 
@@ -133,7 +133,7 @@ class AsyncCluster(ClusterBase):
     def of(cls, cluster: Cluster) -> Self:
         """The same open boards for asyncio. Either may be closed: then both are."""
         new = cls.__new__(cls)
-        new._engine = cluster._engine  # noqa: SLF001
+        new._executor = cluster._executor  # noqa: SLF001
         return new
 
     async def __aenter__(self) -> Self:
@@ -146,30 +146,30 @@ class AsyncCluster(ClusterBase):
 
     def __getitem__(self, name: str) -> AsyncNode:
         """The node of this name. Raises `NodeNameError`."""
-        return AsyncNode(self, self._engine, self._check_name(name))
+        return AsyncNode(self, self._executor, self._check_name(name))
 
     def __iter__(self) -> Iterator[AsyncNode]:
-        return (AsyncNode(self, self._engine, name) for name in self._engine.names)
+        return (AsyncNode(self, self._executor, name) for name in self._executor.names)
 
     async def on(self, *nodes: str) -> None:
         """See `rpi_clusterhat.Cluster.on`."""
         names = self.select(*nodes)
-        await _drive(self._engine, lambda: self._engine.plan_on(names))
+        await _drive(self._executor, lambda: self._executor.plan_on(names))
 
     async def off(self, *nodes: str) -> None:
         """See `rpi_clusterhat.Cluster.off`."""
         names = self.select(*nodes)
-        await _drive(self._engine, lambda: self._engine.plan_off(names))
+        await _drive(self._executor, lambda: self._executor.plan_off(names))
 
     async def cycle(self, *nodes: str, pause: float = CYCLE_PAUSE) -> None:
         """See `rpi_clusterhat.Cluster.cycle`."""
         names = self.select(*nodes)
-        await _drive(self._engine, lambda: self._engine.plan_cycle(names, pause))
+        await _drive(self._executor, lambda: self._executor.plan_cycle(names, pause))
 
     async def init(self) -> bool:
         """See `rpi_clusterhat.Cluster.init`."""
         found: list[int] = []
-        await _drive(self._engine, lambda: self._engine.plan_init(found))
+        await _drive(self._executor, lambda: self._executor.plan_init(found))
         return bool(found)
 
     async def status(self) -> Status:
@@ -177,39 +177,39 @@ class AsyncCluster(ClusterBase):
         try:
             return await _in_thread(self._status)
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     @property
     def alert(self) -> AsyncFunction:
         """The ALERT LED."""
-        return AsyncFunction(self, self._engine, "alert")
+        return AsyncFunction(self, self._executor, "alert")
 
     @property
     def led(self) -> AsyncFunction:
         """The nodes' LEDs: on lets them shine."""
-        return AsyncFunction(self, self._engine, "led")
+        return AsyncFunction(self, self._executor, "led")
 
     @property
     def hub(self) -> AsyncHub:
         """The USB hub between the nodes and the controller."""
-        return AsyncHub(self, self._engine, "hub")
+        return AsyncHub(self, self._executor, "hub")
 
     @property
     def write_protect(self) -> AsyncFunction:
         """The write protection of the HAT's EEPROM."""
-        return AsyncFunction(self, self._engine, "wp")
+        return AsyncFunction(self, self._executor, "wp")
 
     async def close(self) -> None:
         """See `rpi_clusterhat.Cluster.close`."""
-        await _in_thread(self._engine.close)
+        await _in_thread(self._executor.close)
 
 
 class _Handle:
-    __slots__ = ("_cluster", "_engine", "name")
+    __slots__ = ("_cluster", "_executor", "name")
 
-    def __init__(self, cluster: AsyncCluster, engine: Engine, name: str) -> None:
+    def __init__(self, cluster: AsyncCluster, executor: Executor, name: str) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._executor = executor
         self.name = name
 
 
@@ -219,11 +219,11 @@ class AsyncNode(_Handle):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<AsyncNode {self.name} {self._record.state!s}>"
+        return f"<AsyncNode {self.name} {self._entry.state!s}>"
 
     @property
-    def _record(self) -> NodeRecord:
-        return self._engine.records[self.name]
+    def _entry(self) -> NodeEntry:
+        return self._executor.entries[self.name]
 
     async def on(self) -> None:
         """See `AsyncCluster.on`."""
@@ -240,29 +240,29 @@ class AsyncNode(_Handle):
     async def powered(self) -> bool:
         """Whether it has power, read from its line now."""
         try:
-            return (await _in_thread(self._engine.refresh, (self.name,)))[self.name]
+            return (await _in_thread(self._executor.refresh, (self.name,)))[self.name]
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     async def state(self) -> State:
         """Its state, after a look at its line."""
         await self.powered()
-        return self._record.state
+        return self._entry.state
 
-    async def probed(self, *, up: bool) -> None:
-        """See `rpi_clusterhat.Node.probed`."""
-        await _in_thread(lambda: self._engine.probed(self.name, up=up))
-        self._engine.deliver()
+    async def report_probe(self, *, up: bool) -> None:
+        """See `rpi_clusterhat.Node.report_probe`."""
+        await _in_thread(lambda: self._executor.report_probe(self.name, up=up))
+        self._executor.deliver()
 
     @property
     def desired(self) -> bool | None:
         """Whether it was last asked to be on; None where this cluster was not asked."""
-        return self._record.desired
+        return self._entry.desired
 
     @property
     def failure(self) -> str | None:
         """Why it is in the state ``failed``."""
-        return self._record.failure
+        return self._entry.failure
 
 
 class AsyncFunction(_Handle):
@@ -278,15 +278,15 @@ class AsyncFunction(_Handle):
     async def is_on(self) -> bool:
         """Whether it is on (on all boards that have it), read now."""
         try:
-            return await _in_thread(self._engine.function, self.name)
+            return await _in_thread(self._executor.function, self.name)
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     async def on(self) -> None:
-        await _drive(self._engine, lambda: self._engine.plan_function(self.name, on=True))
+        await _drive(self._executor, lambda: self._executor.plan_function(self.name, on=True))
 
     async def off(self) -> None:
-        await _drive(self._engine, lambda: self._engine.plan_function(self.name, on=False))
+        await _drive(self._executor, lambda: self._executor.plan_function(self.name, on=False))
 
 
 class AsyncHub(AsyncFunction):
@@ -296,4 +296,4 @@ class AsyncHub(AsyncFunction):
 
     async def reset(self, *, pause: float = HUB_PAUSE) -> None:
         """See `rpi_clusterhat.cluster.Hub.reset`."""
-        await _drive(self._engine, lambda: self._engine.plan_hub_reset(pause))
+        await _drive(self._executor, lambda: self._executor.plan_hub_reset(pause))

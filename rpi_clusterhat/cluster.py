@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from .backend import SupportsAddresses
+from ._frozen import Frozen
 from .clock import SYSTEM
-from .config import load_settings
-from .engine import Again, Engine, Operation, is_over
 from .errors import NodeNameError
-from .opening import open_banks
-from .record import Record
+from .hardware.backend import SupportsAddresses
+from .power.bank import open_banks
+from .power.executor import Again, Executor, Operation, is_over
+from .settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from . import plans
-    from .boards import Board
     from .clock import Clock
     from .events import Event
-    from .ledger import NodeRecord
-    from .opening import Bank
-    from .power import State
+    from .hardware.boards import Board
+    from .power import plans
+    from .power.bank import Bank
+    from .power.inventory import NodeEntry
+    from .power.states import State
 
 __all__ = ["BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"]
 
@@ -33,14 +33,14 @@ HUB_PAUSE = 0.5
 """Seconds that ``hub.reset`` keeps the hub off: chosen, not measured."""
 
 
-class NodeStatus(Record):
+class NodeStatus(Frozen):
     powered: bool
     """As read from the line."""
     state: State
     failure: str | None
 
 
-class BoardStatus(Record):
+class BoardStatus(Frozen):
     version: str
     backend: str
     nodes: tuple[str, ...]
@@ -50,7 +50,7 @@ class BoardStatus(Record):
     """False for an expander that nobody has set up since it got power."""
 
 
-class Status(Record):
+class Status(Frozen):
     """What was read at one moment."""
 
     boards: tuple[BoardStatus, ...]
@@ -78,7 +78,7 @@ class Status(Record):
         return {**board.functions, **({} if board.set_up else {"set_up": False})}
 
 
-def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
+def _drive(executor: Executor, make_plan: Callable[[], plans.Plan]) -> None:
     """Runs a plan with blocking calls. What goes wrong is thrown into the plan, Ctrl-C included."""
     operation = Operation()
     answer: Any = None
@@ -90,7 +90,7 @@ def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
                 while True:  # in the try itself: no line between two steps is outside of it
                     step = plan.send(answer) if error is None else plan.throw(error)
                     answer = error = None
-                    answer = _perform(engine, operation, step)
+                    answer = _perform(executor, operation, step)
             except StopIteration:
                 return
             except BaseException as caught:
@@ -98,20 +98,20 @@ def _drive(engine: Engine, make_plan: Callable[[], plans.Plan]) -> None:
                     raise
                 error = caught
     finally:
-        engine.finish(operation)
-        engine.deliver()
+        executor.finish(operation)
+        executor.deliver()
 
 
-def _perform(engine: Engine, operation: Operation, step: plans.Step) -> Any:
-    from .plans import Sleep
+def _perform(executor: Executor, operation: Operation, step: plans.Step) -> Any:
+    from .power.plans import Sleep
 
     if isinstance(step, Sleep):
-        engine.deliver()
-        return engine.clock.sleep(step.seconds)
-    while isinstance(answer := engine.perform(operation, step), Again):
-        engine.deliver()
-        engine.clock.sleep(answer.seconds)
-    engine.deliver()
+        executor.deliver()
+        return executor.clock.sleep(step.seconds)
+    while isinstance(answer := executor.perform(operation, step), Again):
+        executor.deliver()
+        executor.clock.sleep(answer.seconds)
+    executor.deliver()
     return answer
 
 
@@ -120,48 +120,48 @@ class ClusterBase:
 
     def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM) -> None:
         """Takes over open boards; `open` is the usual way."""
-        self._engine = Engine(banks, clock)
+        self._executor = Executor(banks, clock)
 
     def __repr__(self) -> str:
-        nodes = " ".join(f"{r.name}={r.state!s}" for r in list(self._engine.records.values())[:16])
-        more = " …" if len(self._engine.records) > 16 else ""
+        nodes = " ".join(f"{r.name}={r.state!s}" for r in list(self._executor.entries.values())[:16])
+        more = " …" if len(self._executor.entries) > 16 else ""
         return f"<{type(self).__name__} {', '.join(b.version for b in self.boards[:4])}: {nodes}{more}>"
 
     def __len__(self) -> int:
-        return len(self._engine.names)
+        return len(self._executor.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._engine.records
+        return name in self._executor.entries
 
     @property
     def names(self) -> list[str]:
         """The nodes' names, ``p1`` and on."""
-        return list(self._engine.names)
+        return list(self._executor.names)
 
     @property
     def boards(self) -> list[Board]:
-        return [bank.board for bank in self._engine.banks]
+        return [bank.board for bank in self._executor.banks]
 
     @property
     def banks(self) -> list[Bank]:
         """The open boards with their backends and rails: for tests and for those who extend the library."""
-        return list(self._engine.banks)
+        return list(self._executor.banks)
 
     @property
     def holds_levels(self) -> bool:
         """Whether nodes that are on stay on when this cluster is closed or its process ends."""
-        return all(bank.backend.holds_levels for bank in self._engine.banks)
+        return all(bank.backend.holds_levels for bank in self._executor.banks)
 
     @property
     def clock(self) -> Clock:
-        return self._engine.clock
+        return self._executor.clock
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
         """Where nodes answer, host and TCP port by name, as far as their backend knows: the simulation's
         does, where it was told to ``serve``."""
         found: dict[str, tuple[str, int]] = {}
-        for bank in self._engine.banks:
+        for bank in self._executor.banks:
             if isinstance(bank.backend, SupportsAddresses):
                 known = bank.backend.addresses()
                 for name, role in zip(bank.names, bank.board.power, strict=False):
@@ -172,16 +172,16 @@ class ClusterBase:
     @property
     def spacing(self) -> float:
         """Seconds between two power-ups of one rail."""
-        return self._engine.banks[0].rail.spacing
+        return self._executor.banks[0].rail.spacing
 
     def select(self, *nodes: str) -> list[str]:
         """The names that lists such as ``p1,p3`` or ``p[1-3]`` stand for; without any, all nodes.
 
         Raises `NodeNameError`.
         """
-        from .names import parse_nodes
+        from ._names import parse_nodes
 
-        return parse_nodes(nodes, self._engine.names)
+        return parse_nodes(nodes, self._executor.names)
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Calls back with each `rpi_clusterhat.events.Event`, after the fact and with no lock held, in the
@@ -189,24 +189,24 @@ class ClusterBase:
 
         Returns a function that ends the subscription. What the callback raises is logged and does not disturb
         the operation."""
-        return self._engine.subscribe(callback)
+        return self._executor.subscribe(callback)
 
     def _check_name(self, name: str) -> str:
-        if name not in self._engine.records:
+        if name not in self._executor.entries:
             raise NodeNameError(
-                f"{name!r} is no node of this cluster: it has {', '.join(self._engine.names)}"
+                f"{name!r} is no node of this cluster: it has {', '.join(self._executor.names)}"
             )
         return name
 
     def _status(self) -> Status:
-        with self._engine.lock:
+        with self._executor.lock:
             return self._read_status()
 
     def _read_status(self) -> Status:
-        engine = self._engine
+        executor = self._executor
         boards: list[BoardStatus] = []
-        for i, bank in enumerate(engine.banks):
-            levels = engine.levels(i)
+        for i, bank in enumerate(executor.banks):
+            levels = executor.levels(i)
             functions = {n: r.is_on(levels) for n, r in bank.board.functions.items()}
             boards.append(
                 BoardStatus(
@@ -217,7 +217,7 @@ class ClusterBase:
                     bank.was_set_up is not False,
                 )
             )
-        nodes = {r.name: NodeStatus(bool(r.powered), r.state, r.failure) for r in engine.records.values()}
+        nodes = {r.name: NodeStatus(bool(r.powered), r.state, r.failure) for r in executor.entries.values()}
         return Status(tuple(boards), nodes)
 
 
@@ -281,10 +281,10 @@ class Cluster(ClusterBase):
 
     def __getitem__(self, name: str) -> Node:
         """The node of this name. Raises `NodeNameError`."""
-        return Node(self, self._engine, self._check_name(name))
+        return Node(self, self._executor, self._check_name(name))
 
     def __iter__(self) -> Iterator[Node]:
-        return (Node(self, self._engine, name) for name in self._engine.names)
+        return (Node(self, self._executor, name) for name in self._executor.names)
 
     def on(self, *nodes: str) -> None:
         """Switches nodes on, all of them when none is named, each in its turn and with the rail's spacing;
@@ -294,24 +294,24 @@ class Cluster(ClusterBase):
         others are on, `BackendError` and `LockError` at once: what was reached stays, and is reported.
         """
         names = self.select(*nodes)
-        _drive(self._engine, lambda: self._engine.plan_on(names))
+        _drive(self._executor, lambda: self._executor.plan_on(names))
 
     def off(self, *nodes: str) -> None:
         """Cuts the power of nodes, all of them when none is named, at once and together. Waits for nothing;
         those that wait for the rail lose their place. Raises as `on` does."""
         names = self.select(*nodes)
-        _drive(self._engine, lambda: self._engine.plan_off(names))
+        _drive(self._executor, lambda: self._executor.plan_off(names))
 
     def cycle(self, *nodes: str, pause: float = CYCLE_PAUSE) -> None:
         """Off together, ``pause`` seconds, and on again one after the other. Raises as `on` does."""
         names = self.select(*nodes)
-        _drive(self._engine, lambda: self._engine.plan_cycle(names, pause))
+        _drive(self._executor, lambda: self._executor.plan_cycle(names, pause))
 
     def init(self) -> bool:
         """Sets up each expander that nobody has set up since it got power, and says whether there was one.
         ``on`` and ``off`` do so themselves."""
         found: list[int] = []
-        _drive(self._engine, lambda: self._engine.plan_init(found))
+        _drive(self._executor, lambda: self._executor.plan_init(found))
         return bool(found)
 
     def status(self) -> Status:
@@ -319,42 +319,42 @@ class Cluster(ClusterBase):
         try:
             return self._status()
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     @property
     def alert(self) -> Function:
         """The ALERT LED."""
-        return Function(self, self._engine, "alert")
+        return Function(self, self._executor, "alert")
 
     @property
     def led(self) -> Function:
         """The nodes' LEDs: on lets them shine."""
-        return Function(self, self._engine, "led")
+        return Function(self, self._executor, "led")
 
     @property
     def hub(self) -> Hub:
         """The USB hub between the nodes and the controller."""
-        return Hub(self, self._engine, "hub")
+        return Hub(self, self._executor, "hub")
 
     @property
     def write_protect(self) -> Function:
         """The write protection of the HAT's EEPROM."""
-        return Function(self, self._engine, "wp")
+        return Function(self, self._executor, "wp")
 
     def close(self) -> None:
         """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
         whose lines it held lose power. May be called again."""
-        self._engine.close()
+        self._executor.close()
 
 
 class _Handle:
     """Something of a cluster that has a name."""
 
-    __slots__ = ("_cluster", "_engine", "name")
+    __slots__ = ("_cluster", "_executor", "name")
 
-    def __init__(self, cluster: Cluster, engine: Engine, name: str) -> None:
+    def __init__(self, cluster: Cluster, executor: Executor, name: str) -> None:
         self._cluster = cluster
-        self._engine = engine
+        self._executor = executor
         self.name = name
 
 
@@ -364,11 +364,11 @@ class Node(_Handle):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<Node {self.name} {self._record.state!s}>"
+        return f"<Node {self.name} {self._entry.state!s}>"
 
     @property
-    def _record(self) -> NodeRecord:
-        return self._engine.records[self.name]
+    def _entry(self) -> NodeEntry:
+        return self._executor.entries[self.name]
 
     def on(self) -> None:
         """See `Cluster.on`."""
@@ -386,30 +386,30 @@ class Node(_Handle):
     def powered(self) -> bool:
         """Whether it has power, read from its line now."""
         try:
-            return self._engine.refresh((self.name,))[self.name]
+            return self._executor.refresh((self.name,))[self.name]
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     @property
     def state(self) -> State:
         """Its state, after a look at its line."""
         _ = self.powered
-        return self._record.state
+        return self._entry.state
 
-    def probed(self, *, up: bool) -> None:
+    def report_probe(self, *, up: bool) -> None:
         """Tells what a probe of it said: a node that is on is ready then, or is not any more."""
-        self._engine.probed(self.name, up=up)
-        self._engine.deliver()
+        self._executor.report_probe(self.name, up=up)
+        self._executor.deliver()
 
     @property
     def desired(self) -> bool | None:
         """Whether it was last asked to be on; None where this cluster was not asked."""
-        return self._record.desired
+        return self._entry.desired
 
     @property
     def failure(self) -> str | None:
         """Why it is in the state ``failed``."""
-        return self._record.failure
+        return self._entry.failure
 
 
 class Function(_Handle):
@@ -426,15 +426,15 @@ class Function(_Handle):
     def is_on(self) -> bool:
         """Whether it is on (on all boards that have it), read now."""
         try:
-            return self._engine.function(self.name)
+            return self._executor.function(self.name)
         finally:
-            self._engine.deliver()
+            self._executor.deliver()
 
     def on(self) -> None:
-        _drive(self._engine, lambda: self._engine.plan_function(self.name, on=True))
+        _drive(self._executor, lambda: self._executor.plan_function(self.name, on=True))
 
     def off(self) -> None:
-        _drive(self._engine, lambda: self._engine.plan_function(self.name, on=False))
+        _drive(self._executor, lambda: self._executor.plan_function(self.name, on=False))
 
 
 class Hub(Function):
@@ -445,4 +445,4 @@ class Hub(Function):
     def reset(self, *, pause: float = HUB_PAUSE) -> None:
         """Off for ``pause`` seconds and on again, on again even when interrupted. All nodes vanish from USB
         meanwhile."""
-        _drive(self._engine, lambda: self._engine.plan_hub_reset(pause))
+        _drive(self._executor, lambda: self._executor.plan_hub_reset(pause))

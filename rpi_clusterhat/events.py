@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
 
-from .record import Record
-
-if TYPE_CHECKING:
-    from .power import State
+from ._frozen import Frozen
 
 __all__ = [
     "BoardSetUp",
-    "BootBegun",
-    "BootEnded",
     "BootFailed",
+    "BootFinished",
+    "BootStarted",
     "Event",
     "PoolEvent",
     "PowerLost",
-    "Rested",
+    "PoweredOff",
+    "State",
     "StateChanged",
     "WaitingForRail",
 ]
 
 
-class StateChanged(Record):
+class State(StrEnum):
+    UNKNOWN = "unknown"
+    """Nothing has been read yet, or the last access failed half way."""
+    OFF = "off"
+    QUEUED = "queued"
+    """Waits for its turn on the rail; has no power yet."""
+    ON = "on"
+    """Has power; not known to be ready."""
+    READY = "ready"
+    """Has power, and its probe answered."""
+    STOPPING = "stopping"
+    """Was asked to halt; still has power."""
+    FAILED = "failed"
+    """Could not be brought to where it should be. Kept until it is switched again."""
+
+
+class StateChanged(Frozen):
     """A node went from one state to another."""
 
     node: str
@@ -34,7 +48,7 @@ class StateChanged(Record):
     program, a power loss or a person did it. ``probe``: a probe said so. ``error``: an access failed."""
 
 
-class WaitingForRail(Record):
+class WaitingForRail(Frozen):
     """A node has to wait for its turn to be switched on."""
 
     node: str
@@ -42,13 +56,13 @@ class WaitingForRail(Record):
     """At least so long; longer where others are before it."""
 
 
-class PowerLost(Record):
+class PowerLost(Frozen):
     """The expander of a board (counted from 0) lost power since it was last seen, and its nodes with it."""
 
     board: int
 
 
-class BoardSetUp(Record):
+class BoardSetUp(Frozen):
     """The expander of a board (counted from 0), which nobody had set up since it got power, was set up."""
 
     board: int
@@ -57,7 +71,7 @@ class BoardSetUp(Record):
 Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp
 
 
-class BootBegun(Record):
+class BootStarted(Frozen):
     """A pool is about to switch a node on, or to see whether one that has power is ready."""
 
     node: str
@@ -65,17 +79,17 @@ class BootBegun(Record):
     """``lease``, ``hand``, ``outside`` (it was found with power) or ``check`` (a lease met a failure)."""
 
 
-class BootEnded(Record):
+class BootFinished(Frozen):
     """A pool's node is ready."""
 
     node: str
     seconds: float
     """From the moment it was asked for, its wait for the rail included."""
     reason: str
-    """As in `BootBegun`."""
+    """As in `BootStarted`."""
 
 
-class BootFailed(Record):
+class BootFailed(Frozen):
     """A pool's node could not be switched on, or was not ready in time."""
 
     node: str
@@ -84,7 +98,7 @@ class BootFailed(Record):
     """Seconds for which it is left alone."""
 
 
-class Rested(Record):
+class PoweredOff(Frozen):
     """A pool's node has no power any more."""
 
     node: str
@@ -94,4 +108,4 @@ class Rested(Record):
     """For how long it had power."""
 
 
-PoolEvent = BootBegun | BootEnded | BootFailed | Rested
+PoolEvent = BootStarted | BootFinished | BootFailed | PoweredOff

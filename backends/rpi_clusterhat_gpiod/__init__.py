@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.backend import Option, Plugin, parse_bool
+from rpi_clusterhat.hardware.backend import Option, Plugin, parse_bool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rpi_clusterhat.backend import Backend, Opening
+    from rpi_clusterhat.hardware.backend import Backend, OpenRequest
 
 __all__ = ["plugin"]
 
@@ -29,7 +29,7 @@ def _parse_persist(text: str) -> str:
         raise ValueError("auto, yes or no") from None
 
 
-def _open(opening: Opening) -> Backend:
+def _open(opening: OpenRequest) -> Backend:
     from .bank import open_bank
 
     return open_bank(opening)

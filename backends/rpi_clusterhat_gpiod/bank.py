@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gpiod import Chip, LineInfo, LineRequest
 
-    from rpi_clusterhat.backend import Opening
+    from rpi_clusterhat.hardware.backend import OpenRequest
 
 _T = TypeVar("_T")
 
@@ -41,7 +41,7 @@ _PAUSES = (0.01, 0.05)
 _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EAGAIN)
 
 
-def open_bank(opening: Opening, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBank:
+def open_bank(opening: OpenRequest, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBank:
     """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`."""
     if opening.expander and opening.options["chip"] is None:
         raise SettingError(
@@ -69,14 +69,14 @@ def open_bank(opening: Opening, *, dev: str = "/dev", sysfs: str = "/sys") -> Gp
 
 
 class GpiodBank:
-    """Lines of one chip; see `rpi_clusterhat.backend.Backend` for which thread may call.
+    """Lines of one chip; see `rpi_clusterhat.hardware.backend.Backend` for which thread may call.
 
     Where the chip keeps its outputs, lines are requested for the length of a call only, so that several
     programs can take turns. Where it does not, releasing a line is what would switch it off, so those that
     were written stay requested until `close`.
     """
 
-    def __init__(self, chip: Chip, opening: Opening, *, holds_levels: bool) -> None:
+    def __init__(self, chip: Chip, opening: OpenRequest, *, holds_levels: bool) -> None:
         info = chip.get_info()
         self.holds_levels = holds_levels
         self.is_set_up = False

@@ -6,7 +6,6 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.backend import Opening, Option, Plugin, parse_int
 from rpi_clusterhat.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -14,6 +13,7 @@ from rpi_clusterhat.errors import (
     DeviceNotFoundError,
     MissingDependencyError,
 )
+from rpi_clusterhat.hardware.backend import OpenRequest, Option, Plugin, parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ def _unavailable(bus: int | str, error: OSError) -> BackendUnavailableError:
     return BackendUnavailableError(f"cannot open {path}: {error.strerror}")
 
 
-def _open(opening: Opening) -> I2CBackend:
+def _open(opening: OpenRequest) -> I2CBackend:
     from .expander import I2CBackend
 
     bus = open_bus(opening.options["bus"])

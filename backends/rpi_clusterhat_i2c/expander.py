@@ -11,8 +11,8 @@ from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, Registers, bus_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rpi_clusterhat.backend import Opening
-    from rpi_clusterhat.locks import FileLock
+    from rpi_clusterhat.hardware.backend import OpenRequest
+    from rpi_clusterhat.hardware.locks import FileLock
 
     from .registers import Bus
 
@@ -31,7 +31,7 @@ class I2CBackend:
 
     holds_levels = True
 
-    def __init__(self, bus: Bus, opening: Opening, *, sysfs: str = "/sys") -> None:
+    def __init__(self, bus: Bus, opening: OpenRequest, *, sysfs: str = "/sys") -> None:
         number, address = opening.options["bus"], opening.options["address"]
         self._registers = Registers(bus, number, address, clock=opening.clock, sysfs=sysfs)
         self._lines = {line.offset: line.name for line in opening.lines}
@@ -122,7 +122,7 @@ class I2CBackend:
             self._registers.close()
 
     def _lock(self) -> FileLock:
-        from rpi_clusterhat.locks import FileLock, lock_path  # only who writes needs it
+        from rpi_clusterhat.hardware.locks import FileLock, lock_path  # only who writes needs it
 
         return FileLock(lock_path(self._lock_dir, self._lock_name), clock=self._clock)
 

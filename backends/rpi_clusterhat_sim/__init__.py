@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.backend import Option, Plugin, parse_bool, parse_int
+from rpi_clusterhat.hardware.backend import Option, Plugin, parse_bool, parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rpi_clusterhat.backend import Backend, Opening
+    from rpi_clusterhat.hardware.backend import Backend, OpenRequest
 
     from .driver import BankSpec, SimBackend
     from .faults import Fault, parse_faults
@@ -88,7 +88,7 @@ def world_of(backend: Backend) -> World:
     return backend.world
 
 
-def _open(opening: Opening) -> Backend:
+def _open(opening: OpenRequest) -> Backend:
     from .driver import open_sim
 
     return open_sim(opening)

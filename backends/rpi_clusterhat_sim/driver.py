@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Protocol
 
-    from rpi_clusterhat.backend import Line, Opening
+    from rpi_clusterhat.hardware.backend import Line, OpenRequest
 
     from .faults import Fault
     from .serving import Servers
@@ -257,7 +257,7 @@ def _apply(fault: Fault, world: World, bank: Bank) -> None:
         raise SettingError(f"fault={error}") from error
 
 
-def open_sim(opening: Opening) -> SimBackend:
+def open_sim(opening: OpenRequest) -> SimBackend:
     """Opens a board of a cluster. The boards of one cluster are banks of one world: ``shared["sim.world"]``,
     which is made for the first of them where it is not there, or that of the state file."""
     options = opening.options
@@ -293,7 +293,7 @@ def open_sim(opening: Opening) -> SimBackend:
     return backend
 
 
-def _world(opening: Opening, options: Mapping[str, Any]) -> World:
+def _world(opening: OpenRequest, options: Mapping[str, Any]) -> World:
     world = opening.shared.get("sim.world")
     if world is None:
         history = HISTORY if options["history"] is None else options["history"]
@@ -301,7 +301,7 @@ def _world(opening: Opening, options: Mapping[str, Any]) -> World:
     return world
 
 
-def _state_file(opening: Opening, options: Mapping[str, Any]) -> Shared:
+def _state_file(opening: OpenRequest, options: Mapping[str, Any]) -> Shared:
     from .state import HISTORY_IN_FILE, StateFile
 
     path = os.path.realpath(options["state"])
@@ -313,7 +313,7 @@ def _state_file(opening: Opening, options: Mapping[str, Any]) -> Shared:
     return file
 
 
-def _servers(opening: Opening, world: World | Shared) -> Servers:
+def _servers(opening: OpenRequest, world: World | Shared) -> Servers:
     """The servers of all boards that are in this world."""
     from .serving import Servers
 

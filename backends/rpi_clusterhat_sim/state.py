@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from rpi_clusterhat.backend import Line
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import AccessDeniedError, BackendError
-from rpi_clusterhat.locks import FileLock, lock_path
+from rpi_clusterhat.hardware.backend import Line
+from rpi_clusterhat.hardware.locks import FileLock, lock_path
 
 from .history import Course, Entry
 from .holders import is_alive

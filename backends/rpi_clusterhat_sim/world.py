@@ -27,8 +27,8 @@ from .timeline import Timeline, course_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 
-    from rpi_clusterhat.backend import Line
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.hardware.backend import Line
 
     from .history import Record
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.backend import Option, Plugin, parse_int
+from rpi_clusterhat.hardware.backend import Option, Plugin, parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rpi_clusterhat.backend import Backend, Opening
+    from rpi_clusterhat.hardware.backend import Backend, OpenRequest
 
 __all__ = ["plugin"]
 
@@ -26,7 +26,7 @@ def _parse_root(text: str) -> str:
     return text.rstrip("/")
 
 
-def _open(opening: Opening) -> Backend:
+def _open(opening: OpenRequest) -> Backend:
     from .bank import open_bank
 
     return open_bank(opening)

@@ -17,7 +17,7 @@ from rpi_clusterhat.errors import (
     StuckLineError,
     TransientBusError,
 )
-from rpi_clusterhat.locks import FileLock, lock_path
+from rpi_clusterhat.hardware.locks import FileLock, lock_path
 
 from .chips import denied, find_chip, require_export
 from .files import Files
@@ -25,7 +25,7 @@ from .files import Files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from rpi_clusterhat.backend import Opening
+    from rpi_clusterhat.hardware.backend import OpenRequest
 
     from .chips import SysfsChip
 
@@ -47,7 +47,7 @@ _VANISHED = (errno.ENOENT, errno.ENODEV)
 
 
 def open_bank(
-    opening: Opening, *, files: Files | None = None, debug: str = "/sys/kernel/debug/gpio"
+    opening: OpenRequest, *, files: Files | None = None, debug: str = "/sys/kernel/debug/gpio"
 ) -> SysfsBank:
     """Finds the chip. Exports nothing. Raises `BackendUnavailableError`.
 
@@ -76,7 +76,7 @@ def open_bank(
 
 
 class SysfsBank:
-    """Lines of one chip; see `rpi_clusterhat.backend.Backend` for which thread may call.
+    """Lines of one chip; see `rpi_clusterhat.hardware.backend.Backend` for which thread may call.
 
     Lines are exported when they are first needed. An output is never unexported, since that may turn it back
     into an input; an input that was exported here is, by `close`, so that other programs find it free.
@@ -84,7 +84,7 @@ class SysfsBank:
 
     holds_levels = True
 
-    def __init__(self, chip: SysfsChip, opening: Opening, files: Files, debug: str) -> None:
+    def __init__(self, chip: SysfsChip, opening: OpenRequest, files: Files, debug: str) -> None:
         self.is_set_up = False
         """Whether any of the lines was an output at the last read or write."""
         self._chip = chip

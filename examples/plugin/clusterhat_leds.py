@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.backend import Opening, Option, Plugin
 from rpi_clusterhat.errors import AccessDeniedError, BusError, ClosedError, DeviceNotFoundError
+from rpi_clusterhat.hardware.backend import OpenRequest, Option, Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ class LedBackend:
 
     holds_levels = True
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: OpenRequest) -> None:
         root, prefix = opening.options["root"], opening.options["prefix"]
         self._paths = {
             line.offset: os.path.join(root, f"{prefix}{line.offset}", "brightness") for line in opening.lines

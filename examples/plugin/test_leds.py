@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat import Cluster, DeviceNotFoundError
-from rpi_clusterhat.backend import Line, Opening, load, parse_options
 from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.hardware.backend import Line, OpenRequest
+from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rpi_clusterhat.backend import Backend
+    from rpi_clusterhat.hardware.backend import Backend
 
 OFFSETS = (5, 6, 13, 19, 26)
 
@@ -43,7 +44,7 @@ class TestLeds(BackendConformance):
         plugin = load("leds")  # by its entry point, as the library finds it
         options = parse_options("leds", plugin, {"root": str(self.root)}, "test")
         lines = [Line(offset, f"p{i}") for i, offset in enumerate(OFFSETS, 1)]
-        return plugin.open(Opening(lines, options, SYSTEM, str(self.root), {}))
+        return plugin.open(OpenRequest(lines, options, SYSTEM, str(self.root), {}))
 
     def outside(self) -> dict[int, bool]:
         return {o: (self.root / f"relay{o}" / "brightness").read_text().strip() == "1" for o in OFFSETS}

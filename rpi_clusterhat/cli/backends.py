@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rpi_clusterhat.backend import installed, load, parse_options
-from rpi_clusterhat.config import load_settings
 from rpi_clusterhat.errors import ClusterHatError, SettingError
+from rpi_clusterhat.hardware.discovery import installed, load, parse_options
+from rpi_clusterhat.settings import load_settings
 
 from .exits import DONE
 from .opening import said
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from rpi_clusterhat.backend import Installed, Plugin
-    from rpi_clusterhat.config import BoardSettings
+    from rpi_clusterhat.hardware.backend import Plugin
+    from rpi_clusterhat.hardware.discovery import Installed
+    from rpi_clusterhat.settings import BoardSettings
 
     from .output import Output
     from .signals import Signals

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat import boards
 from rpi_clusterhat.errors import BoardNotFoundError
+from rpi_clusterhat.hardware import boards
 
 from .exits import DONE
 from .output import columns

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import (
-    NodeNameError,
-    SettingError,
-    UnknownBackendError,
-    UnsupportedError,
-)
+from rpi_clusterhat.errors import NodeNameError, SettingError, UnknownBackendError, UnsupportedError
 
 if TYPE_CHECKING:
     import argparse

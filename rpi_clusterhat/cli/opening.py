@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.cluster import Cluster
-from rpi_clusterhat.config import parse_pairs
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
+from rpi_clusterhat.settings import parse_pairs
 
 from .output import listed
 
@@ -19,7 +19,7 @@ __all__ = ["node_standing", "not_held", "open_cluster", "said"]
 
 
 def said(args: argparse.Namespace) -> dict[str, object]:
-    """What the command line says of the settings that `rpi_clusterhat.config.load_settings` gathers."""
+    """What the command line says of the settings that `rpi_clusterhat.settings.load_settings` gathers."""
     return {
         "board": args.board,
         "backend": args.backend,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
-from rpi_clusterhat.power import State, has_power
+from rpi_clusterhat.power.states import State, has_power
 
 from .output import listed
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.backend import SupportsSetUp
 from rpi_clusterhat.errors import ClosedError
+from rpi_clusterhat.hardware.backend import SupportsSetUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rpi_clusterhat.backend import Backend
+    from rpi_clusterhat.hardware.backend import Backend
 
 __all__ = ["BackendConformance"]
 
@@ -32,8 +32,8 @@ def _raises(expected: type[Exception], call: Callable[[], object]) -> None:
 
 
 class BackendConformance:
-    """What `rpi_clusterhat.backend.Backend` promises, as tests. Each test gets a bank as `offsets` describes
-    it, in the state that `reset` puts it in: lines that can be switched, all low, set up."""
+    """What `rpi_clusterhat.hardware.backend.Backend` promises, as tests. Each test gets a bank as `offsets`
+    describes it, in the state that `reset` puts it in: lines that can be switched, all low, set up."""
 
     offsets: Sequence[int] = (0, 1, 2, 3)
     """Offsets of lines that the backend was opened with and that tests may switch; at least three."""

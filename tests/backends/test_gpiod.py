@@ -14,7 +14,6 @@ from gpiod.line import Direction, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpi_clusterhat.backend import Line, Opening, SupportsSetUp, parse_options
 from rpi_clusterhat.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -28,6 +27,8 @@ from rpi_clusterhat.errors import (
     StuckLineError,
     TransientBusError,
 )
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.discovery import parse_options
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 from rpi_clusterhat_gpiod import plugin
 from rpi_clusterhat_gpiod.bank import GpiodBank, open_bank
@@ -227,10 +228,12 @@ class FakeKernel:
         return open_bank(opening(clock, **options), dev=str(self.dev), sysfs=str(self.sys))
 
 
-def opening(clock: FakeClock | None = None, offsets: tuple[int, ...] = OFFSETS, **options: object) -> Opening:
+def opening(
+    clock: FakeClock | None = None, offsets: tuple[int, ...] = OFFSETS, **options: object
+) -> OpenRequest:
     lines = [Line(offset, f"p{number}") for number, offset in enumerate(offsets, 1)]
     values = parse_options("gpiod", plugin, options, "test")
-    return Opening(lines, values, clock or FakeClock(), "/nowhere", {})
+    return OpenRequest(lines, values, clock or FakeClock(), "/nowhere", {})
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import rpi_clusterhat_i2c
 from rpi_clusterhat import errors
-from rpi_clusterhat.backend import Line, Opening, SupportsSetUp, load, parse_options
 from rpi_clusterhat.clock import SYSTEM, Clock
-from rpi_clusterhat.locks import FileLock, lock_path
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.discovery import load, parse_options
+from rpi_clusterhat.hardware.locks import FileLock, lock_path
 from rpi_clusterhat.testing import BackendConformance, FakeClock, FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.expander import I2CBackend
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rpi_clusterhat.backend import Backend
+    from rpi_clusterhat.hardware.backend import Backend
 
 OUTPUT, POLARITY, DIRECTION = 1, 2, 3
 ADDRESS = 0x20
@@ -42,9 +43,9 @@ IDLE = 0b1001_0000
 """LEDs on, hub on, write-protected: what a v2.3 board is with its nodes off."""
 
 
-def opening_of(lock_dir: object, clock: Clock | None = None, **changes: Any) -> Opening:
+def opening_of(lock_dir: object, clock: Clock | None = None, **changes: Any) -> OpenRequest:
     options = {"bus": 1, "address": ADDRESS, **changes.pop("options", {})}
-    opening = Opening(LINES, options, clock or FakeClock(), str(lock_dir), {})
+    opening = OpenRequest(LINES, options, clock or FakeClock(), str(lock_dir), {})
     return opening.replaced(**changes)
 
 
@@ -64,7 +65,7 @@ class Bench:
     """A backend and its expander."""
 
     def __init__(
-        self, expander: FakeExpander, opening: Opening, *, i2c: bool = True, sysfs: str = "/sys"
+        self, expander: FakeExpander, opening: OpenRequest, *, i2c: bool = True, sysfs: str = "/sys"
     ) -> None:
         self.expander = expander
         self.bus = FakeSMBus({ADDRESS: expander}, i2c=i2c)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat.backend import Line, Opening, SupportsSetUp, load, parse_options
 from rpi_clusterhat.errors import (
     AccessDeniedError,
     BackendError,
@@ -25,6 +24,8 @@ from rpi_clusterhat.errors import (
     StuckLineError,
     TransientBusError,
 )
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 from rpi_clusterhat_sim import BankSpec, Fault, SimBackend, StateFile, World, parse_faults, world_of
 
@@ -113,7 +114,7 @@ def state(path: str, clock: FakeClock) -> StateFile:
 def opened(clock: Clock, shared: Any = None, lines: Any = LINES, **options: str) -> SimBackend:
     plugin = load("sim")
     values = parse_options("sim", plugin, options, "test")
-    backend = plugin.open(Opening(lines, values, clock, "/nowhere", {} if shared is None else shared))
+    backend = plugin.open(OpenRequest(lines, values, clock, "/nowhere", {} if shared is None else shared))
     assert isinstance(backend, SimBackend)
     return backend
 
@@ -527,7 +528,7 @@ def test_times_that_lie_ahead_count_as_now(path: str) -> None:
 
 PROGRAM = """
 import sys
-from rpi_clusterhat.backend import Line
+from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat_sim import SimBackend, StateFile
 path, offset, times, holds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "holds"
 lines = [Line(i, f"p{i + 1}") for i in range(4)]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat.backend import Line, Opening, SupportsAddresses, load, parse_options
 from rpi_clusterhat.errors import ClosedError, NodeNameError
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsAddresses
+from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import FakeClock
 from rpi_clusterhat_sim import Model, Servers, Service, SimBackend, StateFile, World
 from rpi_clusterhat_sim.serving import INTERVAL
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from rpi_clusterhat.backend import Backend
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.hardware.backend import Backend
 
 TIMEOUT = 5.0
 LINES = [Line(i, f"p{i + 1}") for i in range(4)]
@@ -341,7 +342,7 @@ def test_the_system_clock_is_enough() -> None:
 
 SWITCHER = """
 import sys
-from rpi_clusterhat.backend import Line
+from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat_sim import SimBackend, StateFile
 lines = [Line(i, f"p{i + 1}") for i in range(4)]
 backend = SimBackend(StateFile(sys.argv[1]), lines, holds=sys.argv[2] == "holds")
@@ -443,7 +444,7 @@ def opening(clock: Clock, tmp_path: Path, shared: dict[str, Any], **options: str
     values = parse_options("sim", plugin, options, "a test")
 
     def open_it() -> SimBackend:
-        backend: Backend = plugin.open(Opening(LINES, values, clock, str(tmp_path), shared))
+        backend: Backend = plugin.open(OpenRequest(LINES, values, clock, str(tmp_path), shared))
         assert isinstance(backend, SimBackend)
         return backend
 

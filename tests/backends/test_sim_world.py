@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpi_clusterhat.backend import Line
 from rpi_clusterhat.errors import DeviceGoneError, NodeNameError, StuckLineError, TransientBusError
+from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat.testing import FakeClock
 from rpi_clusterhat_sim import Model, StateFile, World
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpi_clusterhat.backend import Line, Opening, SupportsSetUp, parse_options
 from rpi_clusterhat.errors import (
     AccessDeniedError,
     BackendUnavailableError,
@@ -24,7 +23,9 @@ from rpi_clusterhat.errors import (
     StuckLineError,
     TransientBusError,
 )
-from rpi_clusterhat.locks import FileLock
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.discovery import parse_options
+from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 from rpi_clusterhat_sysfs import plugin
 from rpi_clusterhat_sysfs.bank import SysfsBank, open_bank
@@ -194,9 +195,9 @@ class Programs:
         self.kernel = FakeSysfs(self.clock)
         self.folder = folder
 
-    def opening(self, offsets: tuple[int, ...] = OFFSETS, **options: Any) -> Opening:
+    def opening(self, offsets: tuple[int, ...] = OFFSETS, **options: Any) -> OpenRequest:
         lines = [Line(offset, f"p{number}") for number, offset in enumerate(offsets, 1)]
-        return Opening(
+        return OpenRequest(
             lines, parse_options("sysfs", plugin, options, "test"), self.clock, str(self.folder), {}
         )
 

@@ -10,12 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.aio import AsyncCluster
-from rpi_clusterhat.boards import board, node_names
-from rpi_clusterhat.locks import LocalTurnstile
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.pool import AsyncNodePool, PoolSettings
-from rpi_clusterhat.probes import Probe
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.boards import board, node_names
+from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.nodes.probes import Probe
+from rpi_clusterhat.pool.leases import AsyncNodePool
+from rpi_clusterhat.pool.scheduler import PoolSettings
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock
 from tests.benchmarks.report import Row, in_turn
 

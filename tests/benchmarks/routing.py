@@ -7,8 +7,8 @@ from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.power import State
-from rpi_clusterhat.routing import BALANCERS, Balancer, balancer
+from rpi_clusterhat.pool.balance import BALANCERS, Balancer, balancer
+from rpi_clusterhat.power.states import State
 from tests.benchmarks.report import Row, in_turn
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import rpi_clusterhat_i2c
-from rpi_clusterhat import boards, config
+from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.cli import main
+from rpi_clusterhat.hardware import boards
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.touch()
     monkeypatch.setenv("RPI_CLUSTERHAT_CONFIG", str(file))
     monkeypatch.setenv("RPI_CLUSTERHAT_LOCK_DIR", str(tmp_path))
-    defaults = config.load_settings.__kwdefaults__ or {}
+    defaults = settings_module.load_settings.__kwdefaults__ or {}
     monkeypatch.setitem(defaults, "vendor_file", str(tmp_path / "clusterctrl"))
     monkeypatch.setattr(boards, "DEVICE_TREE", str(tmp_path / "hat"))
     return file

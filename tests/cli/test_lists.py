@@ -98,7 +98,9 @@ def test_options_that_are_wrong(
 
 
 def test_a_strangers_backend(command: Command, install: Install) -> None:
-    code = "from rpi_clusterhat.backend import Plugin\nplugin = Plugin('relays\\nof mine', (), None)\n"
+    code = (
+        "from rpi_clusterhat.hardware.backend import Plugin\nplugin = Plugin('relays\\nof mine', (), None)\n"
+    )
     install("relays", "relays", code)
     row = rows(command)["relays"]
     assert row.split() == ["relays", "relays", "yes", "relays", "of", "mine"]
@@ -115,7 +117,7 @@ def test_a_strangers_backend(command: Command, install: Install) -> None:
         ("def", "invalid syntax"),
         (
             (
-                "from rpi_clusterhat.backend import Plugin\n"
+                "from rpi_clusterhat.hardware.backend import Plugin\n"
                 "def check(options): return 1 / 0\n"
                 "plugin = Plugin('mine', (), None, check)"
             ),

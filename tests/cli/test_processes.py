@@ -154,7 +154,7 @@ def test_a_hat_that_describes_itself_strangely(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "hat" / "product").write_bytes(b"\xff\xfe")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     code = (
-        "import sys; from rpi_clusterhat import boards, cli; "
+        "import sys; from rpi_clusterhat import cli; from rpi_clusterhat.hardware import boards; "
         f"boards.DEVICE_TREE = {str(tmp_path / 'hat')!r}; sys.exit(cli.main(['boards']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rpi_clusterhat.idle import cost
+from rpi_clusterhat.pool.idle import cost
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -41,11 +41,11 @@ down: connection refused by 127.0.0.1
 up: connected to 127.0.0.1; status 200 from 127.0.0.1
 """,
     "on_demand.py": """\
-BootBegun p1: lease
-BootEnded p1: lease
+BootStarted p1: lease
+BootFinished p1: lease
 p1 answers 200
 p1 answers 200
-Rested p1: idle
+PoweredOff p1: idle
 """,
     "on_demand_asyncio.py": """\
 p1 starts: about 20 s

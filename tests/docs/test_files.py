@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rpi_clusterhat import boards
-from rpi_clusterhat.backend import load, parse_options
 from rpi_clusterhat.cli.parser import parse
-from rpi_clusterhat.config import Settings, load_settings
+from rpi_clusterhat.hardware import boards
+from rpi_clusterhat.hardware.discovery import load, parse_options
+from rpi_clusterhat.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

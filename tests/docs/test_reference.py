@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import rpi_clusterhat
-from rpi_clusterhat.backend import load
 from rpi_clusterhat.cli.parser import build_parser
 from rpi_clusterhat.cluster import Cluster
+from rpi_clusterhat.hardware.discovery import load
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -30,7 +30,7 @@ def test_every_public_name_has_its_place() -> None:
     assert sorted(shown) == sorted({*rpi_clusterhat.__all__} - {"Event", "PoolEvent"})
 
 
-@pytest.mark.parametrize("module", ["probes", "routing", "idle", "traffic"])
+@pytest.mark.parametrize("module", ["nodes.probes", "pool.balance", "pool.idle", "pool.activity"])
 def test_every_name_of_what_a_pool_is_made_of_has_its_place(module: str) -> None:
     shown = re.findall(rf"^::: rpi_clusterhat\.{module}\.(\w+)$", _page("pool.md"), re.MULTILINE)
     names = import_module(f"rpi_clusterhat.{module}").__all__

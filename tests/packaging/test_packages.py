@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rpi_clusterhat
-from rpi_clusterhat import backend
+from rpi_clusterhat.hardware import discovery
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS: set[str] = {p.parent.name for p in (ROOT / "backends").glob("*/__init__.py")}
@@ -23,7 +23,7 @@ source_tree = pytest.mark.skipif(not FOLDERS, reason="the wheel is tested withou
 def test_each_folder_is_in_the_wheel_and_has_an_entry_point() -> None:
     packages = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
     assert packages == {"rpi_clusterhat", *(f"backends/{name}" for name in FOLDERS)}
-    entry_points = PROJECT["project"]["entry-points"][backend.GROUP]
+    entry_points = PROJECT["project"]["entry-points"][discovery.GROUP]
     assert {target.partition(":")[0] for target in entry_points.values()} == FOLDERS
 
 
@@ -34,11 +34,11 @@ def test_each_package_is_typed() -> None:
 
 
 def test_what_is_installed_is_what_is_declared() -> None:
-    declared = PROJECT["project"]["entry-points"][backend.GROUP]
-    ours = {p.name: p.target for p in backend.installed() if p.distribution == "rpi-clusterhat"}
+    declared = PROJECT["project"]["entry-points"][discovery.GROUP]
+    ours = {p.name: p.target for p in discovery.installed() if p.distribution == "rpi-clusterhat"}
     assert ours == declared
     for name in declared:
-        assert backend.load(name).summary
+        assert discovery.load(name).summary
 
 
 def test_the_version_is_said_once_more_only_where_it_must_be() -> None:

@@ -12,7 +12,18 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTED = ("tests/unit", "tests/backends", "tests/cli", "tests/packaging")
+TESTED = (
+    "tests/base",
+    "tests/hardware",
+    "tests/power",
+    "tests/nodes",
+    "tests/cluster",
+    "tests/pool",
+    "tests/testing",
+    "tests/backends",
+    "tests/cli",
+    "tests/packaging",
+)
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterhat_proxy.options import SETTINGS, Address, HashOn, OptionError, Options, parse, read_token
-from rpi_clusterhat import PoolSettings, config
+from rpi_clusterhat import PoolSettings
+from rpi_clusterhat import settings as settings_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -415,7 +416,7 @@ def test_a_file_that_this_user_may_not_read_is_said(pem: Path, monkeypatch: pyte
 def test_what_does_not_fit_together_is_said(
     argv: tuple[str, ...], hint: str, pem: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "_FILES", ())
+    monkeypatch.setattr(settings_module, "_FILES", ())
     assert hint in refusal(*(str(pem) if word == "PEM" else word for word in argv))
 
 

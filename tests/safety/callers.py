@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat import plans
-from rpi_clusterhat.engine import Again, Operation
+from rpi_clusterhat.power import plans
+from rpi_clusterhat.power.executor import Again, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rpi_clusterhat.engine import Engine
-    from rpi_clusterhat.locks import Ticket, Turnstile
+    from rpi_clusterhat.hardware.locks import Ticket, Turnstile
+    from rpi_clusterhat.power.executor import Executor
 
 __all__ = ["Caller", "Watched"]
 
@@ -70,9 +70,9 @@ class Caller:
     """One call of on, off …, as the shells drive it: see `rpi_clusterhat.cluster`."""
 
     def __init__(
-        self, engine: Engine, what: str, nodes: Sequence[str], make_plan: Callable[[], plans.Plan]
+        self, executor: Executor, what: str, nodes: Sequence[str], make_plan: Callable[[], plans.Plan]
     ) -> None:
-        self.engine = engine
+        self.executor = executor
         self.what = what
         self.nodes = tuple(nodes)
         self.operation = Operation()
@@ -90,7 +90,7 @@ class Caller:
             self._plan = make_plan()
         except BaseException as error:  # noqa: BLE001 (looked at by the machine)
             self._end(error)
-        engine.deliver()
+        executor.deliver()
 
     def __repr__(self) -> str:
         return f"<{self.what} {' '.join(self.nodes)}: {self._step or self.error or 'done'}>"
@@ -100,11 +100,11 @@ class Caller:
         if self.done:
             return
         if self.wake_at is not None:
-            self.engine.clock.sleep(self.wake_at - self.engine.clock.now())
+            self.executor.clock.sleep(self.wake_at - self.executor.clock.now())
         if self._step is None and not self._advance():
             return
         self._perform()
-        self.engine.deliver()
+        self.executor.deliver()
 
     def cancel(self, error: BaseException, *, after_next: bool) -> None:
         """A Ctrl-C or a cancelled task: where it is now, or when its next step has been performed."""
@@ -136,11 +136,11 @@ class Caller:
         try:
             if isinstance(step, plans.Sleep):
                 if self.wake_at is None:
-                    self.wake_at = self.engine.clock.now() + step.seconds
+                    self.wake_at = self.executor.clock.now() + step.seconds
                     return
                 answer = None
             else:
-                answer = self.engine.perform(self.operation, step)
+                answer = self.executor.perform(self.operation, step)
         except BaseException as error:  # noqa: BLE001
             self._throw(error)
             return
@@ -148,7 +148,7 @@ class Caller:
         if instead is not None:
             self._throw(instead)
         elif isinstance(answer, Again):
-            self.wake_at = self.engine.clock.now() + answer.seconds
+            self.wake_at = self.executor.clock.now() + answer.seconds
         else:
             self.wake_at = None
             self._answer = answer
@@ -162,4 +162,4 @@ class Caller:
     def _end(self, error: BaseException | None) -> None:
         self.done = True
         self.error = error
-        self.engine.deliver()
+        self.executor.deliver()

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, Cluster, PoolSettings
-from rpi_clusterhat.probes import Probe, Verdict
+from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.testing import FakeClock
 from rpi_clusterhat_sim import world_of
 from tests.safety.test_tasks_model import InlineExecutor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from rpi_clusterhat.events import PoolEvent
-    from rpi_clusterhat.probes import Step
+    from rpi_clusterhat.nodes.probes import Step
     from rpi_clusterhat_sim import Node, World
 
 __all__ = ["BOOT_TIME", "INTERVAL", "SPACING", "House", "WorldProbe", "run"]

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat import Cluster
-from rpi_clusterhat.boards import board, node_names
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.locks import FileTurnstile, lock_path
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.boards import board, node_names
+from rpi_clusterhat.hardware.locks import FileTurnstile, lock_path
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.rail import Rail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence

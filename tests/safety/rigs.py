@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.backend import Backend, Opening, SupportsSetUp
-from rpi_clusterhat.boards import board
+from rpi_clusterhat.hardware.backend import Backend, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.expander import I2CBackend
 from rpi_clusterhat_sim import SimBackend, World
@@ -19,7 +19,7 @@ from rpi_clusterhat_sim import SimBackend, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from rpi_clusterhat.boards import Board
+    from rpi_clusterhat.hardware.boards import Board
 
 __all__ = ["SPACING", "ExpanderRig", "Rig", "SimRig", "Tapped"]
 
@@ -244,7 +244,7 @@ class ExpanderRig(Rig):
 
     def open(self) -> Backend:
         options = {"bus": 1, "address": ADDRESS}
-        opening = Opening(self.board.lines, options, self.clock, self.lock_dir, {})
+        opening = OpenRequest(self.board.lines, options, self.clock, self.lock_dir, {})
         return Tapped(self, I2CBackend(FakeSMBus({ADDRESS: self.expander}), opening))
 
     def show(self) -> None:

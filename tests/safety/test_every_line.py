@@ -1,4 +1,4 @@
-"""One Ctrl-C at each line of the shell, the plans, the engine and the ledger, in turn."""
+"""One Ctrl-C at each line of the shell, the plans, the executor and the ledger, in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-FILES = ("cluster.py", "plans.py", "engine.py", "ledger.py")
+FILES = ("cluster.py", "plans.py", "executor.py", "ledger.py")
 
 
 class Interrupter:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import State
-from rpi_clusterhat.engine import Engine
 from rpi_clusterhat.errors import SupersededError
-from rpi_clusterhat.locks import LocalTurnstile
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.executor import Executor
+from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.callers import Caller, Watched
 from tests.safety.rigs import SPACING, SimRig
@@ -25,15 +25,15 @@ class Bench:
         self.clock = FakeClock()
         self.rig = SimRig(self.clock, str(folder), set_up=True, pos=False)
         turnstile = Watched(LocalTurnstile(), self.rig.violations, [])
-        self.engine = Engine(
+        self.executor = Executor(
             [Bank(self.rig.board, self.rig.open(), Rail(turnstile, self.clock, SPACING), NODES)], self.clock
         )
 
     def on(self, *nodes: str) -> Caller:
-        return Caller(self.engine, "on", nodes, lambda: self.engine.plan_on(nodes))
+        return Caller(self.executor, "on", nodes, lambda: self.executor.plan_on(nodes))
 
     def off(self, *nodes: str) -> Caller:
-        return Caller(self.engine, "off", nodes, lambda: self.engine.plan_off(nodes))
+        return Caller(self.executor, "off", nodes, lambda: self.executor.plan_off(nodes))
 
 
 def end(*callers: Caller) -> None:
@@ -73,7 +73,7 @@ def test_an_off_between_the_look_and_the_queue_of_an_on_is_obeyed(tmp_path: Path
     end(on)
     assert isinstance(on.error, SupersededError)
     assert not bench.rig.powered("p1")
-    assert bench.engine.records["p1"].state is State.OFF
+    assert bench.executor.entries["p1"].state is State.OFF
 
 
 def test_who_asks_twice_for_one_node_switches_it_on_once(tmp_path: Path) -> None:

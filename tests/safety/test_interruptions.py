@@ -11,10 +11,10 @@ import pytest
 
 import rpi_clusterhat
 from rpi_clusterhat import Cluster
-from rpi_clusterhat.locks import FileTurnstile, LocalTurnstile, Turnstile
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.power import has_power
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, Turnstile
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.rail import Rail
+from rpi_clusterhat.power.states import has_power
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.rigs import SPACING, SimRig
 

@@ -19,13 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,  # pyright: ignore[reportUnknownVariableType] (not annotated there)
 )
 
-from rpi_clusterhat.engine import Engine
 from rpi_clusterhat.errors import ClusterHatError
 from rpi_clusterhat.events import Event, StateChanged
-from rpi_clusterhat.locks import FileTurnstile, LocalTurnstile, lock_path
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.power import State, has_power
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, lock_path
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.executor import Executor
+from rpi_clusterhat.power.rail import Rail
+from rpi_clusterhat.power.states import State, has_power
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.callers import Caller, Watched, WatchedTicket
 from tests.safety.rigs import SPACING, ExpanderRig, Rig, SimRig
@@ -33,7 +33,7 @@ from tests.safety.rigs import SPACING, ExpanderRig, Rig, SimRig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rpi_clusterhat.plans import Plan
+    from rpi_clusterhat.power.plans import Plan
 
 NODES = ["p1", "p2", "p3", "p4"]
 PROGRAMS = 2
@@ -51,15 +51,15 @@ class Program:
     """A process that has a cluster open."""
 
     def __init__(self, rig: Rig, turnstile: Watched) -> None:
-        self.engine = Engine(
+        self.executor = Executor(
             [Bank(rig.board, rig.open(), Rail(turnstile, rig.clock, SPACING), NODES)], rig.clock
         )
         self.replayed: dict[str, State] = {}
         self.violations = rig.violations
-        self.engine.subscribe(self._hear)
-        self.engine.refresh()
-        self.engine.deliver()
-        self.replayed = {name: record.state for name, record in self.engine.records.items()}
+        self.executor.subscribe(self._hear)
+        self.executor.refresh()
+        self.executor.deliver()
+        self.replayed = {name: record.state for name, record in self.executor.entries.items()}
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, StateChanged) and self.replayed:
@@ -105,7 +105,7 @@ class CallersMachine(RuleBasedStateMachine):
     # Callers ----------------------------------------------------------------------------------------------
 
     def _call(self, index: int, what: str, nodes: list[str], plan: Callable[[], Plan]) -> None:
-        caller = Caller(self.programs[index].engine, what, nodes, plan)
+        caller = Caller(self.programs[index].executor, what, nodes, plan)
         for _, other in self.callers:
             if not other.done and set(other.nodes) & set(nodes):
                 other.disturbed = caller.disturbed = True
@@ -114,18 +114,18 @@ class CallersMachine(RuleBasedStateMachine):
 
     @rule(index=programs, nodes=subsets)
     def call_on(self, index: int, nodes: list[str]) -> None:
-        engine = self.programs[index].engine
-        self._call(index, "on", nodes, lambda: engine.plan_on(nodes))
+        executor = self.programs[index].executor
+        self._call(index, "on", nodes, lambda: executor.plan_on(nodes))
 
     @rule(index=programs, nodes=subsets)
     def call_off(self, index: int, nodes: list[str]) -> None:
-        engine = self.programs[index].engine
-        self._call(index, "off", nodes, lambda: engine.plan_off(nodes))
+        executor = self.programs[index].executor
+        self._call(index, "off", nodes, lambda: executor.plan_off(nodes))
 
     @rule(index=programs, nodes=subsets, pause=st.sampled_from([0.0, 1.0, 3.0]))
     def call_cycle(self, index: int, nodes: list[str], pause: float) -> None:
-        engine = self.programs[index].engine
-        self._call(index, "cycle", nodes, lambda: engine.plan_cycle(nodes, pause))
+        executor = self.programs[index].executor
+        self._call(index, "cycle", nodes, lambda: executor.plan_cycle(nodes, pause))
 
     def _live(self) -> list[Caller]:
         return [caller for _, caller in self.callers if not caller.done]
@@ -199,12 +199,12 @@ class CallersMachine(RuleBasedStateMachine):
         """After a read that worked no state contradicts the hardware."""
         program = self.programs[index]
         try:
-            powered = program.engine.refresh()
+            powered = program.executor.refresh()
         except ClusterHatError:
             return
         finally:
-            program.engine.deliver()
-        for node, record in program.engine.records.items():
+            program.executor.deliver()
+        for node, record in program.executor.entries.items():
             assert powered[node] is self.rig.powered(node)
             assert has_power(record.state) in (None, powered[node]), record.state
             assert record.state is not State.UNKNOWN
@@ -217,7 +217,7 @@ class CallersMachine(RuleBasedStateMachine):
     @invariant()
     def events_tell_the_state(self) -> None:
         for program in getattr(self, "programs", []):
-            states = {name: record.state for name, record in program.engine.records.items()}
+            states = {name: record.state for name, record in program.executor.entries.items()}
             assert program.replayed == states
 
     @rule()
@@ -234,7 +234,7 @@ class CallersMachine(RuleBasedStateMachine):
         self.callers.clear()
         assert self.line == []
         for program in self.programs:
-            for record in program.engine.records.values():
+            for record in program.executor.entries.values():
                 assert not record.waiting
                 assert record.state is not State.QUEUED
         self._nobody_holds_the_rail()
@@ -252,13 +252,13 @@ class SurroundingsMachine(CallersMachine):
 
     @rule(index=programs)
     def call_hub_reset(self, index: int) -> None:
-        engine = self.programs[index].engine
-        self._call(index, "hub-reset", [], lambda: engine.plan_hub_reset(0.5))
+        executor = self.programs[index].executor
+        self._call(index, "hub-reset", [], lambda: executor.plan_hub_reset(0.5))
 
     @rule(index=programs)
     def call_init(self, index: int) -> None:
-        engine = self.programs[index].engine
-        self._call(index, "init", [], lambda: engine.plan_init([]))
+        executor = self.programs[index].executor
+        self._call(index, "init", [], lambda: executor.plan_init([]))
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data(), where=st.sampled_from(ACCESSES), error=interruptions, steps=st.integers(1, 4))
@@ -313,7 +313,7 @@ class SurroundingsMachine(CallersMachine):
     @rule(index=programs)
     def close_and_open(self, index: int) -> None:
         """Who still waits in a closed cluster is told so."""
-        self.programs[index].engine.close()
+        self.programs[index].executor.close()
         for owner, caller in self.callers:
             if owner == index:
                 for _ in range(STEPS_TO_END):

@@ -26,7 +26,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,  # pyright: ignore[reportUnknownVariableType] (not annotated there)
 )
 
-from rpi_clusterhat.dispatch import Arm, Boot, Check, Claim, Dispatcher, PoolSettings, Recover, Rest
 from rpi_clusterhat.errors import (
     BootError,
     NoNodeError,
@@ -35,9 +34,10 @@ from rpi_clusterhat.errors import (
     PoolError,
     QueueFullError,
 )
-from rpi_clusterhat.events import BootBegun, BootEnded, BootFailed, PoolEvent, Rested
-from rpi_clusterhat.power import State
-from rpi_clusterhat.routing import BALANCERS
+from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff
+from rpi_clusterhat.pool.balance import BALANCERS
+from rpi_clusterhat.pool.scheduler import Arm, Boot, Check, Claim, PoolSettings, Recover, Rest, Scheduler
+from rpi_clusterhat.power.states import State
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.pools import SPACING, House
 from tests.safety.test_tasks_model import InlineExecutor
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from rpi_clusterhat import AsyncNodePool, Lease
-    from rpi_clusterhat.dispatch import Member
+    from rpi_clusterhat.pool.scheduler import Member
 
 NODES = ["p1", "p2", "p3"]
 HOUSE_NODES = [*NODES, "p4"]
@@ -117,7 +117,7 @@ class Work:
 class DispatcherMachine(RuleBasedStateMachine):
     """The decisions of a pool, and a world that is not in its hands."""
 
-    core: Dispatcher
+    core: Scheduler
 
     @initialize(
         balance=st.sampled_from(BALANCERS),
@@ -137,7 +137,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         redispatch: bool,
     ) -> None:
         self.clock = FakeClock()
-        self.core = Dispatcher(
+        self.core = Scheduler(
             NODES,
             PoolSettings(
                 balance=balance,
@@ -461,13 +461,13 @@ class DispatcherMachine(RuleBasedStateMachine):
             return
         begun: dict[str, bool] = dict.fromkeys(NODES, False)
         for event in self.events:
-            if isinstance(event, BootBegun):
+            if isinstance(event, BootStarted):
                 begun[event.node] = True
-            elif isinstance(event, (BootEnded, BootFailed)):
+            elif isinstance(event, (BootFinished, BootFailed)):
                 assert begun[event.node] or isinstance(event, BootFailed), "a boot ended that never began"
                 begun[event.node] = False
             else:
-                assert isinstance(event, Rested)
+                assert isinstance(event, PoweredOff)
                 assert event.seconds >= 0.0
 
     def all_ends_well(self) -> None:

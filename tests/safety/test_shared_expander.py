@@ -11,10 +11,10 @@ import pytest
 # Before the forks: another user may not be able to read it.
 import smbus2  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
-from rpi_clusterhat.backend import Opening
-from rpi_clusterhat.boards import board
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.locks import FileLock
+from rpi_clusterhat.hardware.backend import OpenRequest
+from rpi_clusterhat.hardware.boards import board
+from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.testing import FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.expander import I2CBackend
 from tests.safety.processes import USERS, Child, public_folder
@@ -69,7 +69,7 @@ def output(folder: str) -> int:
 def open_backend(folder: str, *, combined: bool = True, expander: FileExpander | None = None) -> I2CBackend:
     expander = expander or FileExpander(os.path.join(folder, "registers"))
     bus: Any = FakeSMBus({ADDRESS: expander}, i2c=combined)
-    return I2CBackend(bus, Opening(LINES, {"bus": 1, "address": ADDRESS}, SYSTEM, folder, {}))
+    return I2CBackend(bus, OpenRequest(LINES, {"bus": 1, "address": ADDRESS}, SYSTEM, folder, {}))
 
 
 def switch(folder: str, offset: int, writes: int, *, combined: bool) -> Callable[[], None]:

@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 
 from rpi_clusterhat import AsyncCluster
 from rpi_clusterhat.errors import ClusterHatError
-from rpi_clusterhat.locks import LocalTurnstile
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.power import has_power
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.rail import Rail
+from rpi_clusterhat.power.states import has_power
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.callers import Watched, WatchedTicket
 from tests.safety.rigs import SPACING, ExpanderRig, Rig, SimRig
@@ -173,7 +173,7 @@ class TasksMachine(RuleBasedStateMachine):
         self.tasks.clear()
         assert self.line == []
         for hat in self.hats:
-            for record in vars(hat)["_engine"].records.values():
+            for record in vars(hat)["_executor"].records.values():
                 assert not record.waiting
                 assert str(record.state) != "queued"
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat import AsyncCluster, Cluster
-from rpi_clusterhat.boards import node_names
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import SupersededError
 from rpi_clusterhat.events import Event, WaitingForRail
-from rpi_clusterhat.locks import FileTurnstile, LocalTurnstile, Turnstile, lock_path
-from rpi_clusterhat.opening import Bank
-from rpi_clusterhat.rail import Rail
+from rpi_clusterhat.hardware.boards import node_names
+from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, Turnstile, lock_path
+from rpi_clusterhat.power.bank import Bank
+from rpi_clusterhat.power.rail import Rail
 from tests.safety.processes import BOARD, Journal, LoggingBackend
 
 if TYPE_CHECKING:

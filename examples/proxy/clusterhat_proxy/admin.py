@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from rpi_clusterhat import AsyncNodePool
-    from rpi_clusterhat.dispatch import Member
+    from rpi_clusterhat.pool.scheduler import Member
 
     from .exchange import Exchange
     from .options import Options

@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from rpi_clusterhat import State
-from rpi_clusterhat.events import BootBegun, BootEnded, BootFailed, Rested
+from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from rpi_clusterhat import AsyncNodePool
-    from rpi_clusterhat.dispatch import Member
     from rpi_clusterhat.events import PoolEvent
+    from rpi_clusterhat.pool.scheduler import Member
 
     from .server import Server
     from .stats import Stats
@@ -67,11 +67,11 @@ class Metrics:
 
     def _take(self, event: PoolEvent) -> None:
         node = event.node
-        if isinstance(event, BootBegun):
+        if isinstance(event, BootStarted):
             self._count_power_ups(self.pool.members[node])
             self._asked_for[node] = event.reason
             self._booting.add(node)
-        elif isinstance(event, BootEnded):
+        elif isinstance(event, BootFinished):
             self._booting.discard(node)
             if event.reason in _ON_REASONS:  # else it was only looked at
                 self.boot_buckets[bisect_left(BOOT_BUCKETS, event.seconds)] += 1
@@ -81,7 +81,7 @@ class Metrics:
             failures[node] += 1
             self._booting.discard(node)
         else:
-            assert isinstance(event, Rested)
+            assert isinstance(event, PoweredOff)
             self.power_offs[node, event.reason] += 1
 
     def _count_power_ups(self, member: Member) -> None:

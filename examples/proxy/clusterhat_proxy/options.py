@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, NoReturn, TypeVar, cast
 
 from rpi_clusterhat import PoolSettings, SettingError, __version__
-from rpi_clusterhat.config import load_settings
-from rpi_clusterhat.probes import HttpProbe
-from rpi_clusterhat.routing import BALANCERS
-from rpi_clusterhat.traffic import INTERVAL, Counters
+from rpi_clusterhat.nodes.probes import HttpProbe
+from rpi_clusterhat.pool.activity import INTERVAL, Counters
+from rpi_clusterhat.pool.balance import BALANCERS
+from rpi_clusterhat.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from rpi_clusterhat import (
     AsyncCluster,
     AsyncNodePool,
-    BootBegun,
-    BootEnded,
     BootFailed,
+    BootFinished,
+    BootStarted,
     ClusterHatError,
-    Rested,
+    PoweredOff,
 )
-from rpi_clusterhat.probes import HttpProbe, TcpProbe
-from rpi_clusterhat.traffic import Counters, Traffic
+from rpi_clusterhat.nodes.probes import HttpProbe, TcpProbe
+from rpi_clusterhat.pool.activity import Counters, Traffic
 
 from . import systemd
 from .admin import Admin
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rpi_clusterhat import PoolEvent
-    from rpi_clusterhat.probes import Probe
+    from rpi_clusterhat.nodes.probes import Probe
 
     from .options import Address, Options
 
@@ -167,15 +167,15 @@ def _cut(pool: AsyncNodePool, nodes: Nodes, event: PoolEvent) -> None:
     """Ends what is open to a node without power, and to one that failed twice: a tunnel, or a stream that is
     silent, must not keep it from being started anew for ever."""
     failed = isinstance(event, BootFailed) and pool.members[event.node].failures > 1
-    if failed or isinstance(event, Rested):
+    if failed or isinstance(event, PoweredOff):
         nodes.cut(event.node)
 
 
 def _tell(event: PoolEvent) -> None:
-    if isinstance(event, BootBegun):
+    if isinstance(event, BootStarted):
         what = "is to start" if event.reason in ("lease", "hand") else "is looked at"
         _log.info("%s: %s (%s)", event.node, what, event.reason)
-    elif isinstance(event, BootEnded):
+    elif isinstance(event, BootFinished):
         _log.info("%s: ready after %.1f s", event.node, event.seconds)
     elif isinstance(event, BootFailed):
         _log.warning("%s: failed, left alone for %.0f s: %s", event.node, event.retry_after, event.reason)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
-    from rpi_clusterhat.backend import Backend
+    from rpi_clusterhat.hardware.backend import Backend
     from tests.kernel.inside.banks import Bank
 
 

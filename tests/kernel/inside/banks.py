@@ -8,15 +8,16 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.backend import Line, Opening, load, parse_options
-from rpi_clusterhat.boards import board
 from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.hardware.backend import Line, OpenRequest
+from rpi_clusterhat.hardware.boards import board
+from rpi_clusterhat.hardware.discovery import load, parse_options
 from tests.kernel.inside.bench import Bus, SimulatedChip, kernel_driver, watched, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from rpi_clusterhat.backend import Backend
+    from rpi_clusterhat.hardware.backend import Backend
 
 Change = tuple[int, bool | None]
 """An offset and the level that it was driven to; None where it became an input."""
@@ -30,7 +31,7 @@ def open_backend(
 ) -> Backend:
     plugin = load(backend)
     options = parse_options(backend, plugin, given or {}, "test")
-    return plugin.open(Opening(lines, options, SYSTEM, lock_dir, {}))
+    return plugin.open(OpenRequest(lines, options, SYSTEM, lock_dir, {}))
 
 
 class Bank(ABC):

@@ -9,7 +9,7 @@ import pytest
 from gpiod.line import Direction, Value
 
 from rpi_clusterhat import AccessDeniedError, Cluster, DeviceGoneError, DeviceNotFoundError, LineBusyError
-from rpi_clusterhat.backend import Line
+from rpi_clusterhat.hardware.backend import Line
 from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import GpiodOnGpioSim, SysfsOnGpioSim, open_backend
 from tests.kernel.inside.people import process, run_as

@@ -18,7 +18,8 @@ from rpi_clusterhat import (
     StateChanged,
     TransientBusError,
 )
-from rpi_clusterhat.backend import Line, load, parse_options
+from rpi_clusterhat.hardware.backend import Line
+from rpi_clusterhat.hardware.discovery import load, parse_options
 from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import RawExpander, open_backend
 from tests.kernel.inside.people import run_as

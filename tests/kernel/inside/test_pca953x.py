@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat import AccessDeniedError, Cluster, LineBusyError, TransientBusError
-from rpi_clusterhat.backend import SupportsSetUp
+from rpi_clusterhat.hardware.backend import SupportsSetUp
 from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import GpiodOnPca953x, RawExpander
 from tests.kernel.inside.people import process, run_as

@@ -12,7 +12,7 @@ import pytest
 from gpiod.line import Direction, Value
 
 from rpi_clusterhat import AccessDeniedError, DeviceGoneError, DeviceNotFoundError, LineBusyError
-from rpi_clusterhat.backend import Line
+from rpi_clusterhat.hardware.backend import Line
 from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import SysfsOnGpioSim, open_backend
 from tests.kernel.inside.bench import as_udev_does, read

@@ -1,0 +1,166 @@
+"""What is on each version of the Cluster HAT, and which one is fitted.
+
+Source of the lines and levels: the vendor's control script and udev rules in ``burtyb/clusterhat-image``,
+and the vendor's support pages.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat._frozen import Frozen
+from rpi_clusterhat.errors import BoardNotFoundError, SettingError
+
+from .backend import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["DEVICE_TREE", "KINDS", "Board", "Role", "board", "detect"]
+
+DEVICE_TREE = "/proc/device-tree/hat"
+PRODUCT = "ZC4:ClusterHAT"
+SIZE = 4
+
+
+class Role(Frozen):
+    """The line of a function and its active level."""
+
+    offset: int
+    active_low: bool = False
+
+    def level(self, *, on: bool) -> bool:
+        """The level at the line for on or off."""
+        return on is not self.active_low
+
+    def is_on(self, levels: Mapping[int, bool]) -> bool:
+        return levels[self.offset] is not self.active_low
+
+
+class Board(Frozen):
+    """A board as data: what its lines do."""
+
+    version: str
+    size: int
+    """How many nodes are in use."""
+    power: tuple[Role, ...]
+    """The power switches of all its sockets, those in use first."""
+    functions: Mapping[str, Role]
+    """Of ``alert``, ``led``, ``hub`` and ``wp`` those that it has."""
+    expander: bool
+    """Whether the lines are those of an I2C expander, which has to be set up after it got power."""
+    backends: tuple[str, ...]
+    """Which backends to try, best first."""
+
+    @property
+    def lines(self) -> list[Line]:
+        nodes = [Line(role.offset, f"p{i}") for i, role in enumerate(self.power, 1)]
+        return nodes + [Line(role.offset, name) for name, role in self.functions.items()]
+
+    def first_levels(self, pins: Mapping[int, bool]) -> dict[int, bool]:
+        """What to set up an expander with that nobody has set up: the nodes all on if all their pins read
+        high (the power-on-state jumper), else all off; write protect, LEDs and hub on, ALERT off."""
+        nodes_on = all(pins[role.offset] for role in self.power)
+        levels = {role.offset: role.level(on=nodes_on) for role in self.power}
+        for name, role in self.functions.items():
+            levels[role.offset] = role.level(on=name != "alert")
+        return levels
+
+
+class Kind(Frozen):
+    """A family of versions with the same lines."""
+
+    name: str
+    backends: tuple[str, ...]
+    power: tuple[Role, ...]
+    functions: Mapping[str, Role]
+    note: str
+
+
+_BCM_POWER = tuple(Role(bcm) for bcm in (6, 13, 19, 26))
+_EXPANDER_POWER = tuple(Role(bit) for bit in range(4))
+_LED, _ALERT, _WP = Role(4), Role(6), Role(7)
+
+KINDS: Mapping[str, Kind] = {
+    "1": Kind("1.x", ("gpiod", "sysfs"), _BCM_POWER, {"alert": Role(5)}, "GPIO lines of the controller"),
+    "2.0": Kind(
+        "2.0",
+        ("i2c",),
+        _EXPANDER_POWER,
+        {"alert": _ALERT, "led": _LED, "hub": Role(5), "wp": _WP},
+        "I2C expander, hub switched by its power",
+    ),
+    "2": Kind(
+        "2.1 and later",
+        ("i2c",),
+        _EXPANDER_POWER,
+        {"alert": _ALERT, "led": _LED, "hub": Role(5, active_low=True), "wp": _WP},
+        "I2C expander, hub switched by its reset",
+    ),
+    "3": Kind(
+        "3.x",
+        ("i2c",),
+        _EXPANDER_POWER,
+        {"alert": _ALERT, "hub": Role(5, active_low=True)},
+        "I2C expander, hub switched by its reset",
+    ),
+}
+
+_ALLOWED = "1.x, 2.x or 3.x with x from 0 to 15, such as 2.3"
+
+
+def board(version: str, size: int = SIZE, *, where: str = "board") -> Board:
+    """The board of a version such as ``2.3`` with so many nodes (1 to 4) in use.
+
+    Raises `SettingError`, which begins with ``where``.
+    """
+    major, dot, minor = version.strip().lower().removeprefix("v").partition(".")
+    known = major in ("1", "2", "3") and dot and minor.isascii() and minor.isdigit() and len(minor) <= 2
+    if not known or int(minor) > 15:
+        raise SettingError(f"{where}: there is no Cluster HAT of version {version!r}: it must be {_ALLOWED}")
+    if not 1 <= size <= SIZE:
+        raise SettingError(f"{where}: {size} nodes: a Cluster HAT has 1 to {SIZE}")
+    version = f"{major}.{int(minor)}"
+    kind = KINDS["2.0" if version == "2.0" else major]
+    return Board(version, size, kind.power, kind.functions, major != "1", kind.backends)
+
+
+def detect(device_tree: str = DEVICE_TREE) -> str:
+    """The version of the Cluster HAT that describes itself to this controller.
+
+    Raises `BoardNotFoundError` where none does: no HAT, another HAT, or a controller that reads no HAT's
+    description.
+    """
+    say = "say which one is fitted, for example board='2.3' or --board 2.3"
+    product = _property(device_tree, "product")
+    if product is None:
+        raise BoardNotFoundError(f"no HAT describes itself under {device_tree}: {say}")
+    if product != PRODUCT:
+        raise BoardNotFoundError(f"the HAT under {device_tree} is {product!r}, not a Cluster HAT: {say}")
+    text = _property(device_tree, "product_ver") or ""
+    try:
+        number = int(text, 16)
+    except ValueError:
+        number = 0
+    if not 0x10 <= number <= 0x3F:
+        raise BoardNotFoundError(f"{device_tree}/product_ver is {text!r}, which is no known version: {say}")
+    return f"{number >> 4}.{number & 15}"
+
+
+def _property(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
+            return file.read(256).rstrip("\0\n")
+    except OSError:
+        return None
+
+
+def node_names(boards: Sequence[Board]) -> list[list[str]]:
+    """The names of the nodes of each board: numbered on from board to board."""
+    names: list[list[str]] = []
+    number = 1
+    for one in boards:
+        names.append([f"p{number + i}" for i in range(one.size)])
+        number += one.size
+    return names

@@ -1,0 +1,87 @@
+"""From what the settings say of a board to an open backend: which version, which backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rpi_clusterhat.errors import BackendUnavailableError
+
+from .backend import OpenRequest, Plugin
+from .boards import Board, board, detect
+from .discovery import load, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.settings import BoardSettings, Settings
+
+    from .backend import Backend
+
+__all__ = ["open_board"]
+
+
+def open_board(
+    said: BoardSettings, settings: Settings, clock: Clock, shared: dict[str, Any], device_tree: str
+) -> tuple[Board, Backend, str]:
+    """Opens one board: what it is, its backend and the backend's name.
+
+    Raises `SettingError`, `BoardNotFoundError`, `UnknownBackendError`, `BackendUnavailableError`.
+    """
+    plugin = load(said.backend) if said.backend else None
+    if said.backend and plugin:  # what is wrong with them is said before a board is looked for
+        parse_options(said.backend, plugin, said.options, said.options_where)
+    version = said.version or (plugin.board if plugin else None)
+    if version is None:
+        version = detect(device_tree)
+    one = board(version, **({} if said.nodes is None else {"size": said.nodes}), where=said.where)
+
+    def open_with(name: str, plugin: Plugin) -> Backend:
+        options = parse_options(name, plugin, said.options, said.options_where)
+        return plugin.open(OpenRequest(one.lines, options, clock, settings.lock_dir, shared, one.expander))
+
+    if said.backend and plugin:
+        return one, open_with(said.backend, plugin), said.backend
+    return one, *_first_usable(one, said.options, open_with)
+
+
+def _first_usable(
+    one: Board, options: Mapping[str, object], open_with: Callable[[str, Plugin], Backend]
+) -> tuple[Backend, str]:
+    """The first backend that can be used here and keeps its levels, else the first that can be used. An
+    option that was given rules out those that have no such option."""
+    reasons: list[str] = []
+    opened: list[tuple[Backend, str]] = []
+    best: tuple[Backend, str] | None = None
+    first_error: BackendUnavailableError | None = None
+    misfit: tuple[str, Plugin] | None = None
+    try:
+        for name in one.backends:
+            plugin = load(name)
+            if not options.keys() <= {option.name for option in plugin.options}:
+                misfit = misfit or (name, plugin)
+                continue
+            try:
+                opened.append((open_with(name, plugin), name))
+            except BackendUnavailableError as error:
+                first_error = first_error or error
+                reasons.append(f"{name}: {error}")
+            else:
+                if opened[-1][0].holds_levels:
+                    best = opened[-1]
+                    return best
+        if opened:
+            best = opened[0]
+            return best
+    finally:
+        for other in opened:
+            if other is not best:
+                other[0].close()
+    if first_error is None:
+        assert misfit is not None
+        return open_with(*misfit), misfit[0]  # which says that it has no such option
+    if len(reasons) == 1:
+        raise first_error
+    raise type(first_error)(
+        f"no backend can be used for a HAT {one.version} here: {'; '.join(reasons)}"
+    ) from first_error

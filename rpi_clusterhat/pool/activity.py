@@ -1,0 +1,108 @@
+"""Activity from a node's network counters, which see what a redirection or an ssh session does.
+
+Nothing here waits, and the time is an argument; the counters' files are all that is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Protocol
+
+from rpi_clusterhat.errors import SettingError
+
+__all__ = ["INTERVAL", "THRESHOLD", "ByteCounter", "Counters", "Traffic"]
+
+INTERVAL = 60.0
+"""Seconds. Chosen: ARP and neighbour entries are asked for again about once a minute, so that each interval
+has its share of them."""
+
+THRESHOLD = 4096
+"""Bytes per interval. Chosen, not measured: a node that only keeps its place in the network (ARP and
+neighbour discovery, mDNS, NTP, now and then DHCP: frames of 60 to 400 bytes) moves about one kilobyte a
+minute, an ssh session that only keeps itself alive some 300 bytes more, while a page or some twenty
+keystrokes over ssh move more than this. Nodes that are bridged into a busy network hear all of its
+broadcasts and need a higher one."""
+
+
+class ByteCounter(Protocol):
+    """Where `Traffic` gets its numbers: the bytes moved so far for the node of this name, or None."""
+
+    def read(self, name: str) -> int | None: ...
+
+
+class Counters:
+    """The kernel's counters of the controller's network devices, one for each node.
+
+    ``interface`` is the device's name with ``{number}`` (3) or ``{name}`` (p3) in it: ``ethpi{number}`` for
+    nodes that boot from an SD card, ``ethupi{number}`` for those that boot over USB. ``root`` is the folder
+    of the kernel's devices. May be used from any thread.
+    """
+
+    __slots__ = ("interface", "root")
+
+    def __init__(self, interface: str = "ethpi{number}", root: str = "/sys/class/net") -> None:
+        plain = interface.replace("{number}", "").replace("{name}", "")
+        if plain == interface or any(c in "{}/:" or c.isspace() or not c.isprintable() for c in plain):
+            raise SettingError(
+                f"interface: {interface!r}: must be a network device's name with {{number}} or {{name}} in it"
+            )
+        self.interface = interface
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"<Counters {self.interface}>"
+
+    def read(self, name: str) -> int | None:
+        """Bytes in both directions so far for the node ``name`` (``p3``); None where it has no device, as
+        when it is off."""
+        device = self.interface.replace("{number}", name.removeprefix("p")).replace("{name}", name)
+        folder = os.path.join(self.root, device, "statistics")
+        total = 0
+        for direction in ("rx_bytes", "tx_bytes"):
+            try:
+                with open(os.path.join(folder, direction), "rb") as file:
+                    total += int(file.read())
+            except (OSError, ValueError):  # it left, maybe between the opening and the reading
+                return None
+        return total
+
+
+class Traffic:
+    """Which nodes have moved at least ``threshold`` bytes in an ``interval`` of seconds.
+
+    May be asked as often as one likes: bytes add up until they reach the threshold or the interval is over.
+    Over a time longer than the interval the threshold grows with it. Belongs to one thread or event loop.
+    """
+
+    __slots__ = ("_counters", "_interval", "_marks", "_threshold")
+
+    def __init__(
+        self, counters: ByteCounter, threshold: int = THRESHOLD, *, interval: float = INTERVAL
+    ) -> None:
+        if threshold < 1:
+            raise SettingError(f"threshold: {threshold!r}: must be a number of bytes, 1 or more")
+        if not 0 < interval < math.inf:
+            raise SettingError(f"interval: {interval!r}: must be seconds, above 0")
+        self._counters = counters
+        self._threshold = threshold
+        self._interval = interval
+        self._marks: dict[str, tuple[float, int]] = {}
+
+    def active(self, name: str, now: float) -> bool:
+        """Whether the node has been active since it was last found so, or in the interval under way.
+
+        ``now`` is in seconds of any clock that only goes forward. The first look at a counter is never
+        activity, and neither is one that finds it lower than before: the device was made anew.
+        """
+        count = self._counters.read(name)
+        if count is None:
+            self._marks.pop(name, None)
+            return False
+        since, before = self._marks.get(name, (now, count))
+        length = (now - since) / self._interval
+        moved = count - before
+        is_active = moved >= self._threshold * max(1.0, length)
+        if is_active or moved < 0 or length >= 1 or name not in self._marks:
+            self._marks[name] = (now, count)
+        return is_active

@@ -1,0 +1,211 @@
+"""A pool for threads: `AsyncNodePool`, run in an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from rpi_clusterhat.aio import AsyncCluster
+from rpi_clusterhat.errors import ClosedError, PoolClosedError
+
+from .leases import AsyncNodePool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from random import Random
+    from types import TracebackType
+
+    from rpi_clusterhat.cluster import Cluster
+    from rpi_clusterhat.events import PoolEvent
+    from rpi_clusterhat.nodes.probes import Probe
+
+    from .activity import Traffic
+    from .leases import Lease
+    from .scheduler import Member, PoolSettings
+
+__all__ = ["NodePool", "ThreadLease"]
+
+_T = TypeVar("_T")
+
+
+class ThreadLease:
+    """A `Lease` for threads. May be used from any thread."""
+
+    def __init__(self, pool: NodePool, lease: Lease) -> None:
+        self._pool = pool
+        self._lease = lease
+        self.node = lease.node
+        """The node's name."""
+
+    def touch(self) -> None:
+        """See `Lease.touch`."""
+        self._pool.call(self._lease.touch)
+
+    def failed(self) -> None:
+        """See `Lease.failed`."""
+        self._pool.call(self._lease.failed)
+
+
+class NodePool:
+    """`AsyncNodePool` for threads: it runs in an event loop in a thread of its own.
+
+        with NodePool(hat, probe=lambda name: TcpProbe(f"{name}.local", 80)) as pool:
+            with pool.lease() as lease:
+                ...
+
+    May be used from any thread.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        probe: Callable[[str], Probe],
+        settings: PoolSettings | None = None,
+        traffic: Traffic | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """See `AsyncNodePool`."""
+        self._pool = AsyncNodePool(
+            AsyncCluster.of(cluster), probe=probe, settings=settings, traffic=traffic, random=random
+        )
+        self._lock = threading.Lock()
+        """Held while something is given to the event loop, so that this is before its end or refused."""
+        self._opened = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return repr(self._pool).replace("AsyncNodePool", "NodePool")
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """What is known of each node, by name. To be read."""
+        return self._pool.members
+
+    @property
+    def waiting(self) -> int:
+        """Leases that wait for a node."""
+        return self._pool.waiting
+
+    def subscribe(self, callback: Callable[[PoolEvent], object]) -> None:
+        """Calls back with each `rpi_clusterhat.events.PoolEvent`, in the pool's thread. It must not raise,
+        and must not wait for the pool."""
+        self._pool.subscribe(callback)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """See `AsyncNodePool.open`. Once only."""
+        if self._opened:
+            raise ClosedError("this pool was opened before: make a new one")
+        self._opened = True
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="rpi-clusterhat pool", daemon=True)
+        thread.start()
+        self._loop, self._thread = loop, thread
+        try:
+            self._run(self._pool.open())
+        except BaseException:
+            self._end()
+            raise
+
+    @contextmanager
+    def lease(
+        self,
+        node: str | None = None,
+        *,
+        key: str | None = None,
+        passive: bool = False,
+        exclude: set[str] | None = None,
+        timeout: float | None = None,
+    ) -> Generator[ThreadLease]:
+        """A lease on a node of the pool's choice, or on the one named; waits for it, at most
+        ``queue_timeout`` unless another time is given. See `AsyncNodePool.lease`; raises as `Lease.ask` and
+        `Lease.wait` do."""
+        lease = self._pool.lease(node, key=key, passive=passive, exclude=exclude)
+
+        async def begin() -> None:
+            if not lease.ask():
+                await lease.wait(timeout)
+
+        try:
+            self._run(begin())
+            yield ThreadLease(self, lease)
+        finally:
+            self.call(lease.release)
+
+    def wake(self, node: str) -> bool:
+        """See `AsyncNodePool.wake`."""
+        return self._run(_asked(self._pool.wake, node))
+
+    def rest(self, node: str) -> bool:
+        """See `AsyncNodePool.rest`."""
+        return self._run(_asked(self._pool.rest, node))
+
+    def drain(self, seconds: float) -> bool:
+        """See `AsyncNodePool.drain`."""
+        return self._run(self._pool.drain(seconds))
+
+    def close(self, *, off: bool = False) -> None:
+        """See `AsyncNodePool.close`. May be called again."""
+        if self._loop is not None:
+            try:
+                self._run(self._pool.close(off=off))
+            finally:
+                self._end()
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Has something done in the pool's thread, without waiting for it; nothing while it is not open."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(work)
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                if self._opened:
+                    raise PoolClosedError("this pool is closed: make a new one")
+                raise ClosedError("this pool is not open: use it in a with statement")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise PoolClosedError("the pool was closed meanwhile") from None
+        except BaseException:  # Ctrl-C too: what was begun is given up, not left behind
+            future.cancel()
+            raise
+
+    def _end(self) -> None:
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.run_until_complete(_end_tasks())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+async def _end_tasks() -> None:
+    """Who came in the last moment is told, and nothing is left of an opening or a closing cut short."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _asked(call: Callable[[str], bool], node: str) -> bool:
+    return call(node)

@@ -1,0 +1,103 @@
+"""An open board with the rail that its nodes share: what the executor switches."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
+from rpi_clusterhat.hardware.open_board import open_board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.hardware.backend import Backend
+    from rpi_clusterhat.settings import Settings
+
+    from .rail import Rail
+
+__all__ = ["Bank", "open_banks"]
+
+
+class Bank:
+    """A board, open: its backend, its rail and the names of its nodes."""
+
+    __slots__ = ("_rail", "backend", "backend_name", "board", "names", "was_set_up")
+
+    def __init__(
+        self,
+        board: Board,
+        backend: Backend,
+        rail: Rail | Callable[[], Rail],
+        names: Sequence[str],
+        backend_name: str = "",
+    ) -> None:
+        self.board = board
+        self.backend = backend
+        self.backend_name = backend_name or type(backend).__name__
+        self._rail = rail
+        self.names = list(names)
+        self.was_set_up: bool | None = None
+
+    @property
+    def rail(self) -> Rail:
+        """Made with its first use: who only looks at nodes needs none."""
+        rail = self._rail
+        if callable(rail):
+            rail = self._rail = rail()
+        return rail
+
+    def __repr__(self) -> str:
+        return f"<Bank {self.board.version} {self.backend_name} {self.names[0]}…{self.names[-1]}>"
+
+
+class _Rails:
+    """The rails of one cluster, each made when it is first needed."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._rails: dict[str, Rail] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, backend: Backend) -> Rail:
+        # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
+        private: str | None = getattr(backend, "private_rail", "")
+        key = f"{name}.{private}" if private else name if private == "" else f"private {name}"
+        with self._lock:
+            if key not in self._rails:
+                self._rails[key] = self._make(key, shared=private is not None)
+            return self._rails[key]
+
+    def _make(self, key: str, *, shared: bool) -> Rail:
+        from rpi_clusterhat.hardware.locks import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile, lock_path
+
+        from .rail import Rail
+
+        turnstile = (
+            FileTurnstile(lock_path(self._settings.lock_dir, f"rail-{key}"), clock=self._clock)
+            if shared and LOCKS_ARE_SHARED
+            else LocalTurnstile()
+        )
+        return Rail(turnstile, self._clock, self._settings.spacing)
+
+
+def open_banks(settings: Settings, clock: Clock, *, device_tree: str = DEVICE_TREE) -> list[Bank]:
+    """Opens every board of the settings, or none: what was open is closed again when a later one fails."""
+    shared: dict[str, Any] = {}
+    rails = _Rails(settings, clock)
+    with ExitStack() as undo:
+        opened: list[tuple[Board, Backend, str, Callable[[], Rail]]] = []
+        for said in settings.boards:
+            one, backend, name = open_board(said, settings, clock, shared, device_tree)
+            undo.callback(backend.close)
+            opened.append((one, backend, name, partial(rails.get, said.rail, backend)))
+        names = node_names([one for one, *_ in opened])
+        banks = [
+            Bank(one, backend, rail, names[i], name) for i, (one, backend, name, rail) in enumerate(opened)
+        ]
+        undo.pop_all()
+    return banks

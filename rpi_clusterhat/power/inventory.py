@@ -1,0 +1,205 @@
+"""What is known of each node, and who is told when it changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.errors import BackendError, ClosedError, ClusterHatError, UnsupportedError
+from rpi_clusterhat.events import PowerLost, StateChanged
+from rpi_clusterhat.hardware.backend import SupportsSetUp
+
+from .states import State, Trigger, after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.events import Event
+    from rpi_clusterhat.hardware.boards import Role
+
+    from .bank import Bank
+
+__all__ = ["Inventory", "NodeEntry"]
+
+_FUNCTIONS = {
+    "alert": "ALERT LED",
+    "led": "LED control",
+    "hub": "USB hub control",
+    "wp": "EEPROM write protection",
+}
+
+
+class NodeEntry:
+    """What is known of a node. Guarded by the executor's lock."""
+
+    __slots__ = ("bank", "desired", "failure", "name", "powered", "role", "seen", "state", "waiting")
+
+    def __init__(self, name: str, bank: int, role: Role) -> None:
+        self.name = name
+        self.bank = bank
+        self.role = role
+        self.state = State.UNKNOWN
+        self.powered: bool | None = None
+        """As last observed."""
+        self.desired: bool | None = None
+        """As last asked for; None where nobody has asked, or has withdrawn."""
+        self.failure: str | None = None
+        self.seen = False
+        self.waiting: set[object] = set()
+        """The operations that wait to switch it on."""
+
+
+class Inventory:
+    """The boards of a cluster, open, and a entry for each of their nodes. May be used from any thread."""
+
+    def __init__(self, banks: Sequence[Bank], clock: Clock) -> None:
+        self.banks = list(banks)
+        self.clock = clock
+        self.entries: dict[str, NodeEntry] = {}
+        self._by_bank: list[list[NodeEntry]] = []
+        for i, bank in enumerate(self.banks):
+            entries = [
+                NodeEntry(name, i, role) for name, role in zip(bank.names, bank.board.power, strict=False)
+            ]
+            self._by_bank.append(entries)
+            self.entries.update((entry.name, entry) for entry in entries)
+        self.names = list(self.entries)
+        self.lock = threading.RLock()
+        """Held while a step is performed and while boards are read, with all tries of a transfer; never while
+        a node waits for the rail or a plan sleeps."""
+        self._closed = False
+        self._outbox: deque[Event] = deque()
+        self._subscribers: list[Callable[[Event], object]] = []
+
+    def _having(self, name: str) -> list[int]:
+        indexes = [i for i, bank in enumerate(self.banks) if name in bank.board.functions]
+        if not indexes:
+            versions = ", ".join(sorted({bank.board.version for bank in self.banks}))
+            raise UnsupportedError(f"a Cluster HAT {versions} has no {_FUNCTIONS[name]}")
+        return indexes
+
+    def _banks_of(self, nodes: Iterable[str]) -> list[int]:
+        return list(dict.fromkeys(self.entries[n].bank for n in nodes))
+
+    def function(self, name: str) -> bool:
+        """Whether a function is on, on all boards that have it, read now."""
+        return all(self.banks[i].board.functions[name].is_on(self.levels(i)) for i in self._having(name))
+
+    # Observing ------------------------------------------------------------------------------------------
+
+    def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
+        """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
+        nodes have power, by name."""
+        with self.lock:
+            for i in range(len(self.banks)) if nodes is None else self._banks_of(nodes):
+                self.levels(i)
+            return {n: bool(self.entries[n].powered) for n in (self.names if nodes is None else nodes)}
+
+    def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
+        """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
+        ``requested`` is this cluster's doing."""
+        with self.lock:
+            self._check_open()
+            bank = self.banks[index]
+            try:
+                levels = bank.backend.read()
+            except BaseException as error:
+                for entry in self._by_bank[index]:
+                    if entry.state is State.FAILED:  # a failure is kept until the node is switched again
+                        entry.powered = None
+                    else:
+                        self._happen(entry, Trigger.FORGET, "error")
+                if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
+                    raise BackendError(f"{bank.backend_name}: {error}") from error
+                raise
+            if self._lost_power(index):
+                requested = ()
+            for entry in self._by_bank[index]:
+                on = entry.role.is_on(levels)
+                cause = "request" if entry.name in requested else "outside"
+                self._happen(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)
+            return levels
+
+    def _lost_power(self, index: int) -> bool:
+        bank = self.banks[index]
+        if not (bank.board.expander and isinstance(bank.backend, SupportsSetUp)):
+            return False
+        was_set_up, bank.was_set_up = bank.was_set_up, bank.backend.is_set_up
+        if not was_set_up or bank.was_set_up:
+            return False
+        self._outbox.append(PowerLost(index))
+        return True
+
+    def _happen(self, entry: NodeEntry, trigger: Trigger, cause: str) -> None:
+        old = entry.state
+        new = after(old, trigger)
+        if new is State.OFF and trigger is Trigger.SEEN_OFF and entry.waiting:
+            new = after(new, Trigger.QUEUE)  # it was forgotten for a moment, and waits all the same
+        if trigger is Trigger.SEEN_ON or trigger is Trigger.POWER:
+            entry.powered = True
+        elif trigger is Trigger.SEEN_OFF or trigger is Trigger.CUT:
+            entry.powered = False
+        elif trigger is Trigger.FORGET:
+            entry.powered = None
+        if new is not old:
+            entry.state = new
+            if old is State.FAILED:
+                entry.failure = None
+            if entry.seen:  # the first look is no change
+                self._outbox.append(StateChanged(entry.name, old, new, cause))
+        entry.seen = True
+
+    def report_probe(self, name: str, *, up: bool) -> None:
+        """Takes over what a probe of a node said."""
+        with self.lock:
+            entry = self.entries[name]
+            if entry.state is (State.ON if up else State.READY):
+                self._happen(entry, Trigger.ANSWER if up else Trigger.SILENCE, "probe")
+
+    # Events ---------------------------------------------------------------------------------------------
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def deliver(self) -> None:
+        """Tells the subscribers what happened, in the calling thread. Takes no lock: an event loop must not
+        wait here for a worker thread's transfer."""
+        while self._outbox:
+            try:
+                event = self._outbox.popleft()
+            except IndexError:  # another thread was faster
+                return
+            for subscriber in list(self._subscribers):
+                try:
+                    subscriber(event)
+                except Exception:
+                    # A subscriber's mistake must not leave a node half switched.
+                    import logging
+
+                    logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
+
+    # The end --------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this cluster is closed: open a new one")
+
+    def close(self) -> None:
+        with self.lock:
+            self._closed = True
+            errors: list[Exception] = []
+            for bank in self.banks:
+                try:
+                    bank.backend.close()
+                except Exception as error:  # noqa: BLE001 - a stranger's may raise anything, and the others are open
+                    errors.append(error)
+            if errors:
+                raise errors[0]

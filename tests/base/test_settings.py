@@ -1,0 +1,478 @@
+"""Settings: where they are said, which counts, and what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rpi_clusterhat import settings as settings_module
+from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.hardware.boards import board
+from rpi_clusterhat.settings import Settings, default_lock_dir, load_settings, parse_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Loads settings of which each place is given as text, or as nothing."""
+
+    def call(
+        code: Mapping[str, object] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        toml: str | None = None,
+        vendor: str | None = None,
+    ) -> Settings:
+        file, vendor_file = tmp_path / "hat.toml", tmp_path / "clusterctrl"
+        if toml is not None:
+            file.write_text(toml, encoding="utf-8")
+        if vendor is not None:
+            vendor_file.write_text(vendor, encoding="utf-8")
+        return load_settings(
+            code or {},
+            config=str(file) if toml is not None else None,
+            env={f"RPI_CLUSTERHAT_{k}": v for k, v in (env or {}).items()},
+            vendor_file=str(vendor_file),
+        )
+
+    return call
+
+
+def test_nothing_said(load: Load) -> None:
+    settings = load()
+    assert (settings.spacing, settings.lock_dir) == (2.0, default_lock_dir())
+    [one] = settings.boards
+    assert (one.version, one.backend, one.nodes, one.rail, dict(one.options)) == (
+        None,
+        None,
+        None,
+        "main",
+        {},
+    )
+
+
+EVERYWHERE: dict[str, Any] = {
+    "code": {"board": "1.1", "nodes": 1, "spacing": 1.0},
+    "env": {"BOARD": "1.2", "NODES": "2", "SPACING": "2.5"},
+    "toml": 'board = "1.3"\nnodes = 3\nspacing = 3',
+    "vendor": "CLUSTERHAT_FORCE=1.4\nCLUSTERHAT_SIZE=4\nCLUSTERCTRL_DELAY=4",
+}
+
+
+@pytest.mark.parametrize("silent", range(5))
+def test_who_speaks_first_counts(load: Load, silent: int) -> None:
+    places = dict(list(EVERYWHERE.items())[silent:])
+    settings = load(places.pop("code", None), **places)
+    [one] = settings.boards
+    expected = [("1.1", 1, 1.0), ("1.2", 2, 2.5), ("1.3", 3, 3.0), ("1.4", 4, 4.0), (None, None, 2.0)]
+    assert (one.version, one.nodes, settings.spacing) == expected[silent]
+
+
+def test_each_setting_is_looked_for_by_itself(load: Load) -> None:
+    settings = load(
+        {"board": None, "rail": "usb"},
+        env={"SPACING": "5"},
+        toml='backend = "i2c"\noptions = {bus = 2}\nrail = "x"',
+        vendor="CLUSTERHAT_FORCE=2.3",
+    )
+    [one] = settings.boards
+    assert (one.version, one.backend, one.rail, settings.spacing) == ("2.3", "i2c", "usb", 5.0)
+    assert dict(one.options) == {"bus": 2}
+
+
+def test_values_may_be_said_as_text_or_as_what_they_are(load: Load) -> None:
+    settings = load({"nodes": "2", "spacing": "0.5", "board": " 2.3 ", "boards": None})
+    assert (settings.boards[0].nodes, settings.spacing, settings.boards[0].version) == (2, 0.5, "2.3")
+
+
+def test_a_lock_folder_may_be_a_path_or_begin_at_home(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/zero")
+    assert load({"lock_dir": tmp_path}).lock_dir == str(tmp_path)
+    assert load(env={"LOCK_DIR": "~/locks"}).lock_dir == "/home/zero/locks"
+
+
+# Options -------------------------------------------------------------------------------------------------
+
+
+def test_options_are_merged_key_by_key(load: Load) -> None:
+    settings = load(
+        {"options": {"bus": 5}},
+        env={"OPTIONS": "address=0x21 name='two words'"},
+        toml="options = {bus = 1, address = 0x22, other-name = 7}",
+    )
+    assert dict(settings.boards[0].options) == {
+        "bus": 5,
+        "address": "0x21",
+        "name": "two words",
+        "other_name": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "env", "expected"),
+    [
+        ({}, {}, {"bus": 2}),
+        ({"backend": "i2c"}, {}, {"bus": 2}),
+        ({"backend": "sim"}, {}, {}),
+        ({}, {"BACKEND": "sim"}, {}),
+        ({"backend": "sim", "options": {"seed": 1}}, {}, {"seed": 1}),
+        ({"backend": "sim"}, {"OPTIONS": "seed=2"}, {"seed": "2"}),
+    ],
+)
+def test_options_of_a_backend_that_is_not_used_are_set_aside(
+    load: Load, code: dict[str, object], env: dict[str, str], expected: dict[str, object]
+) -> None:
+    settings = load(code, env=env, toml='backend = "i2c"\noptions = {bus = 2}')
+    assert dict(settings.boards[0].options) == expected
+
+
+# Several boards ------------------------------------------------------------------------------------------
+
+TWO = """
+backend = "i2c"
+options = {bus = 1}
+rail = "usb"
+[[boards]]
+board = "2.3"
+options = {address = 0x20}
+[[boards]]
+board = "1.1"
+backend = "gpiod"
+nodes = 2
+rail = "own"
+"""
+
+
+def test_several_boards_take_what_they_do_not_say_from_the_top(load: Load) -> None:
+    first, second = load(toml=TWO).boards
+    assert (first.version, first.backend, first.nodes, first.rail) == ("2.3", "i2c", None, "usb")
+    assert dict(first.options) == {"bus": 1, "address": 0x20}
+    assert (second.version, second.backend, second.nodes, second.rail) == ("1.1", "gpiod", 2, "own")
+    assert dict(second.options) == {}
+
+
+@pytest.mark.parametrize(("code", "env"), [({"backend": "sim"}, {}), ({}, {"BACKEND": "sim"})])
+def test_a_backend_that_is_said_above_the_list_counts_for_every_board(
+    load: Load, code: dict[str, object], env: dict[str, str]
+) -> None:
+    boards = load(code, env=env, toml=TWO).boards
+    assert [one.backend for one in boards] == ["sim", "sim"]
+    assert [dict(one.options) for one in boards] == [{}, {}]
+    assert [one.version for one in boards] == ["2.3", "1.1"]
+
+
+def test_rail_and_options_above_the_list_count_too(load: Load) -> None:
+    first, second = load({"rail": "one", "options": {"bus": 7}}, toml=TWO).boards
+    assert (first.rail, second.rail) == ("one", "one")
+    assert dict(first.options) == {"bus": 7, "address": 0x20}
+
+
+def test_what_is_said_below_the_list_is_for_boards_that_say_nothing(load: Load) -> None:
+    first, second = load(
+        {"boards": [{"board": "2.3"}, {"board": "1.1", "backend": "sysfs"}]},
+        toml='backend = "i2c"\noptions = {bus = 2}',
+    ).boards
+    assert (first.backend, dict(first.options)) == ("i2c", {"bus": 2})
+    assert (second.backend, dict(second.options)) == ("sysfs", {})
+
+
+def test_one_board_said_above_sets_the_list_below_aside_and_the_other_way_round(load: Load) -> None:
+    assert [b.version for b in load({"board": "3.1"}, toml=TWO).boards] == ["3.1"]
+    assert [b.version for b in load(toml=TWO, vendor="CLUSTERHAT_FORCE=3.0\nCLUSTERHAT_SIZE=1").boards] == [
+        "2.3",
+        "1.1",
+    ]
+
+
+# What is wrong, and where --------------------------------------------------------------------------------
+
+KINDS: list[tuple[str, str, str]] = [
+    ("board", "2.3", "must be text"),
+    ("board", "''", "must be text"),
+    ("backend", "3", "must be text"),
+    ("rail", "true", "must be text"),
+    ("lock_dir", "[]", "must be text"),
+    ("nodes", "0", "must be a whole number from 1 to 4"),
+    ("nodes", "5", "must be a whole number from 1 to 4"),
+    ("nodes", "-1", "must be a whole number from 1 to 4"),
+    ("nodes", "2.0", "must be a whole number from 1 to 4"),
+    ("nodes", "true", "must be a whole number from 1 to 4"),
+    ("nodes", "'²'", "must be a whole number from 1 to 4"),
+    ("spacing", "-1", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "3601", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "nan", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "inf", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "true", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "'soon'", "must be seconds, a number from 0 to 3600"),
+    ("spacing", "1" + "0" * 400, "must be seconds, a number from 0 to 3600"),
+    ("options", "7", "must be a table of options"),
+    ("boards", "'2.3'", "must be a list of boards"),
+    ("boards", "[]", "needs at least one board"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), KINDS)
+def test_a_wrong_value_names_file_and_key_and_what_is_allowed(
+    load: Load, tmp_path: Path, key: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(toml=f"{key} = {value}")
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path}/hat.toml: {key}: ")
+    assert allowed in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"), [k for k in KINDS if k[0] in ("nodes", "options", "rail")]
+)
+def test_a_wrong_value_of_one_of_several_boards_names_the_board(
+    load: Load, tmp_path: Path, key: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(toml=f'boards = [{{board = "2.3"}}, {{{key} = {value}}}]')
+    assert str(caught.value).startswith(f"{tmp_path}/hat.toml: boards: board 2: {key}: ")
+    assert allowed in str(caught.value)
+
+
+def test_a_version_without_quotes_is_told_how_to_write_it(load: Load) -> None:
+    with pytest.raises(SettingError, match=r'in quotes, "2\.3"$'):
+        load(toml="board = 2.3")
+
+
+@pytest.mark.parametrize(
+    ("toml", "text"),
+    [
+        (
+            "bord = '2.3'",
+            "hat.toml: unknown key 'bord': it must be one of board, backend, nodes, rail, ",
+        ),
+        (
+            "boards = [{bord = '2.3'}]",
+            "hat.toml: boards: board 1: unknown key 'bord': it must be one of ",
+        ),
+        ("boards = ['2.3']", "hat.toml: boards: board 1: must be a table such as {board = '2.3'}, not '2.3'"),
+        ("board = '2.3'\nboards = []", "hat.toml: boards: give either board or boards, not both"),
+        ("board = ", "hat.toml: is not TOML: "),
+    ],
+)
+def test_a_wrong_file(load: Load, tmp_path: Path, toml: str, text: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(toml=toml)
+    assert str(caught.value).startswith(f"{tmp_path}/{text}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "text"),
+    [
+        ({"NODES": "many"}, "RPI_CLUSTERHAT_NODES: 'many': must be a whole number from 1 to 4"),
+        ({"SPACING": "2s"}, "RPI_CLUSTERHAT_SPACING: '2s': must be seconds, a number from 0 to 3600"),
+        ({"OPTIONS": "bus"}, "RPI_CLUSTERHAT_OPTIONS: 'bus': must be KEY=VALUE"),
+        ({"OPTIONS": "name='x"}, "RPI_CLUSTERHAT_OPTIONS: No closing quotation"),
+    ],
+)
+def test_a_wrong_variable(load: Load, env: dict[str, str], text: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(env=env)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ({"spacing": object}, "spacing: <class 'object'>: must be seconds, a number from 0 to 3600"),
+        ({"boards": "2.3"}, "boards: must be a list of boards"),
+        ({"options": "bus=1"}, "options: 'bus=1': must be a table of options"),
+        ({"board": "2.3", "boards": ["2.3"]}, "boards: give either board or boards, not both"),
+    ],
+)
+def test_a_wrong_argument(load: Load, code: dict[str, object], text: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(code)
+    assert str(caught.value) == text
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    missing, folder = str(tmp_path / "missing.toml"), str(tmp_path)
+    with pytest.raises(SettingError, match=r"missing\.toml: cannot be read: No such file"):
+        load_settings({}, config=missing, env={})
+    with pytest.raises(SettingError, match=r"missing\.toml: cannot be read: No such file"):
+        load_settings({}, env={"RPI_CLUSTERHAT_CONFIG": missing})
+    with pytest.raises(SettingError, match="cannot be read: Is a directory"):
+        load_settings({}, config=folder, env={})
+    (tmp_path / "bytes.toml").write_bytes(b"board = '\xff'")
+    with pytest.raises(SettingError, match="is not TOML"):
+        load_settings({}, config=str(tmp_path / "bytes.toml"), env={})
+
+
+def test_the_first_file_that_is_there_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(settings_module, "_FILES", ("~/own.toml", str(tmp_path / "etc.toml")))
+    (tmp_path / "etc.toml").write_text("spacing = 5")
+    assert load_settings({}, env={}).spacing == 5.0
+    (tmp_path / "own.toml").write_text("spacing = 4")
+    assert load_settings({}, env={}).spacing == 4.0
+    (tmp_path / "named.toml").write_text("spacing = 3")
+    assert load_settings({}, env={"RPI_CLUSTERHAT_CONFIG": "~/named.toml"}).spacing == 3.0
+    assert (
+        load_settings({}, config=str(tmp_path / "etc.toml"), env={"RPI_CLUSTERHAT_CONFIG": "x"}).spacing
+        == 5.0
+    )
+
+
+def test_the_process_environment_is_asked_where_no_other_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPI_CLUSTERHAT_SPACING", "7")
+    assert load_settings({}).spacing == 7.0
+
+
+@pytest.mark.parametrize("text", ["bus", "=1", ""])
+def test_pairs(text: str) -> None:
+    assert parse_pairs(["a=b=c", "d="], "-o") == {"a": "b=c", "d": ""}
+    with pytest.raises(SettingError, match=r"^-o: .* must be KEY=VALUE$"):
+        parse_pairs([text], "-o")
+
+
+# The vendor's file ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("CLUSTERHAT_FORCE=2.3", ("2.3", None, 2.0)),
+        ('  CLUSTERHAT_FORCE="2.3"  # fitted', ("2.3", None, 2.0)),
+        ("CLUSTERHAT_FORCE='2.3'", ("2.3", None, 2.0)),
+        ("#CLUSTERHAT_FORCE=2.3", (None, None, 2.0)),
+        ("CLUSTERHAT_FORCE=", (None, None, 2.0)),
+        ("CLUSTERHAT_FORCE=1.0\nCLUSTERHAT_FORCE=2.3", ("2.3", None, 2.0)),
+        ("CLUSTERHAT_SIZE=2", (None, 2, 2.0)),
+        ("CLUSTERHAT_SIZE=9", (None, 4, 2.0)),
+        ("CLUSTERCTRL_DELAY=1", (None, None, 1.0)),  # the vendor's program itself trips over this text
+        ("CLUSTERCTRL_DELAY=0.5", (None, None, 0.5)),
+        ("FANGPIO=18\nCLUSTERHATV1=1-1.2\nnonsense\n\x00", (None, None, 2.0)),
+    ],
+)
+def test_the_vendors_file(load: Load, line: str, expected: tuple[Any, ...]) -> None:
+    settings = load(vendor=line)
+    [one] = settings.boards
+    assert (one.version, one.nodes, settings.spacing) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("CLUSTERCTRL_DELAY=soon", "CLUSTERCTRL_DELAY: 'soon': must be seconds, a number from 0 to 3600"),
+        ("CLUSTERHAT_SIZE=all", "CLUSTERHAT_SIZE: 'all': must be a whole number from 1 to 4"),
+        ("CLUSTERHAT_SIZE=0", "CLUSTERHAT_SIZE: 0: must be a whole number from 1 to 4"),
+    ],
+)
+def test_a_wrong_value_in_the_vendors_file(load: Load, tmp_path: Path, line: str, text: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(vendor=line)
+    assert str(caught.value) == f"{tmp_path}/clusterctrl: {text}"
+
+
+def test_a_wrong_version_in_the_vendors_file_is_told_with_its_place(load: Load, tmp_path: Path) -> None:
+    [said] = load(vendor="CLUSTERHAT_FORCE=9.9").boards
+    with pytest.raises(
+        SettingError, match=rf"^{tmp_path}/clusterctrl: CLUSTERHAT_FORCE: there is no Cluster HAT"
+    ):
+        board(said.version or "", where=said.where)
+
+
+WORDS = st.sampled_from(["CLUSTERHAT_FORCE", "CLUSTERHAT_SIZE", "CLUSTERCTRL_DELAY", *"=#'4²", "\n"])
+FILES = st.lists(WORDS | st.text(max_size=3)).map(lambda words: "".join(words).encode("utf-8", "replace"))
+
+
+@given(st.binary(max_size=60) | FILES)
+@example(b"CLUSTERHAT_SIZE=" + b"9" * 5000)
+@example("CLUSTERHAT_SIZE=²".encode())
+def test_nothing_in_the_vendors_file_but_a_setting_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "vendor"
+    file.write_bytes(content)
+    check(lambda: load_settings({}, env={}, vendor_file=str(file)))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["BOARD", "BACKEND", "NODES", "RAIL", "OPTIONS", "SPACING", "LOCK_DIR", "BOARDS"]),
+        st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=8),
+    )
+)
+def test_nothing_in_the_environment_but_a_setting_error(env: dict[str, str]) -> None:
+    check(lambda: load_settings({}, env={f"RPI_CLUSTERHAT_{k}": v for k, v in env.items()}))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(["board", "backend", "nodes", "rail", "options", "spacing", "lock_dir", "boards"])
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+@example({"spacing": 10**400})
+@example({"boards": [{1: 2}]})
+def test_nothing_a_caller_says_but_a_setting_error(code: dict[str, Any]) -> None:
+    check(lambda: load_settings(code, env={}))
+
+
+def check(call: Callable[[], Settings]) -> None:
+    try:
+        settings = call()
+    except SettingError as error:
+        text = str(error)
+        assert text
+        assert "\n" not in text
+        return
+    assert 0.0 <= settings.spacing <= 3600.0
+    assert settings.boards
+    for one in settings.boards:
+        assert one.nodes is None or 1 <= one.nodes <= 4
+        assert one.rail
+
+
+def test_each_option_is_blamed_on_its_own_place(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('backend = "sim"\n[options]\ncapacity = "abc"\n')
+    [said] = load_settings(
+        {"options": {"idle": 0.1}}, config=str(file), env={}, vendor_file="/nowhere"
+    ).boards
+    assert said.options_where == {"idle": "options", "capacity": f"{file}: options"}
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('rail = "' + "r" * 65 + '"', "rail"),
+        ('rail = "a b"', "rail"),
+        ('lock_dir = "/tmp/a\\u0000b"', "lock_dir"),
+        ("options = " + "[" * 5000 + "]" * 5000, "nested"),
+    ],
+)
+def test_what_no_file_or_parser_could_take(tmp_path: Path, text: str, where: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError) as caught:
+        load_settings({}, config=str(file), env={}, vendor_file="/nowhere")
+    assert str(file) in str(caught.value)
+    assert where in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_list_of_boards_is_no_variable() -> None:
+    with pytest.raises(SettingError, match=r"RPI_CLUSTERHAT_BOARDS: .*settings file"):
+        load_settings({}, env={"RPI_CLUSTERHAT_BOARDS": "x"}, vendor_file="/nowhere")

@@ -1,0 +1,278 @@
+"""Plans as lists of steps, and what each does when it is interrupted at any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rpi_clusterhat.errors import NodeFailedError, StuckLineError, SupersededError, TransientBusError
+from rpi_clusterhat.power import plans
+from rpi_clusterhat.power.plans import (
+    Fail,
+    PowerUp,
+    Queue,
+    Read,
+    Retry,
+    Settle,
+    SetUp,
+    Sleep,
+    Switch,
+    TakeTurn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rpi_clusterhat.power.plans import Plan, Step
+
+OFF = {"p1": False, "p2": False}
+ON = {"p1": True, "p2": True}
+BOTH = ("p1", "p2")
+
+
+class Interruption(BaseException):
+    """As little an Exception as Ctrl-C is."""
+
+
+def drive(plan: Plan, *answers: tuple[Step, Any], steps: list[Step] | None = None) -> list[Step]:
+    """The steps of a plan that gets these answers; an exception among them is thrown in. ``steps`` has them
+    also where the plan ends with an error."""
+    left = list(answers)
+    steps = [] if steps is None else steps
+    try:
+        step = next(plan)
+        while True:
+            steps.append(step)
+            answer = next((a for at, a in left if at == step), None)
+            left = [pair for pair in left if pair[0] != step]
+            step = plan.throw(answer) if isinstance(answer, BaseException) else plan.send(answer)
+    except StopIteration:
+        assert not left, f"never asked for: {left}"
+        return steps
+
+
+def interrupted(plan: Plan, at: int, error: BaseException) -> list[Step]:
+    """The steps that a plan yields after ``error`` was thrown in at its step number ``at``."""
+    for _ in range(at + 1):
+        next(plan)
+    after: list[Step] = []
+
+    def to_the_end() -> None:
+        after.append(plan.throw(error))
+        after.extend(plan)
+
+    with pytest.raises(type(error)) as caught:
+        to_the_end()
+    assert caught.value is error
+    return after
+
+
+# What each operation would do ------------------------------------------------------------------------------
+
+
+def test_on() -> None:
+    assert list(plans.switch_on(BOTH, OFF)) == [
+        Queue(BOTH),
+        TakeTurn("p1"),
+        PowerUp("p1"),
+        TakeTurn("p2"),
+        PowerUp("p2"),
+    ]
+
+
+def test_on_keeps_the_order_that_was_asked_for() -> None:
+    steps = list(plans.switch_on(("p2", "p1"), OFF))
+    assert [s.node for s in steps if isinstance(s, PowerUp)] == ["p2", "p1"]
+
+
+def test_on_leaves_alone_what_has_power() -> None:
+    assert list(plans.switch_on(BOTH, ON)) == []
+    assert list(plans.switch_on(BOTH, {"p1": True, "p2": False})) == [
+        Queue(("p2",)),
+        TakeTurn("p2"),
+        PowerUp("p2"),
+    ]
+
+
+def test_on_sets_up_first_and_looks_again() -> None:
+    plan = plans.switch_on(BOTH, OFF, unset=[0, 2])
+    steps = drive(plan, (Read(BOTH), {"p1": True, "p2": False}))
+    assert steps == [SetUp(0), SetUp(2), Read(BOTH), Queue(("p2",)), TakeTurn("p2"), PowerUp("p2")]
+
+
+def test_on_forgets_failures_even_of_nodes_that_have_power() -> None:
+    assert list(plans.switch_on(BOTH, ON, failed=["p2"])) == [Retry(("p2",))]
+
+
+def test_a_node_that_got_power_while_it_waited_is_not_switched() -> None:
+    steps = drive(plans.switch_on(BOTH, OFF), (TakeTurn("p1"), False))
+    assert steps == [Queue(BOTH), TakeTurn("p1"), TakeTurn("p2"), PowerUp("p2")]
+
+
+def test_a_superseded_node_is_told_of_after_the_others_are_on() -> None:
+    plan = plans.switch_on(BOTH, OFF)
+    steps: list[Step] = []
+    with pytest.raises(SupersededError, match=r"^p1 switched off by another caller while waiting"):
+        drive(plan, (PowerUp("p1"), False), steps=steps)
+    assert steps[-1] == PowerUp("p2")
+
+
+def test_a_stuck_line_fails_its_node_and_the_others_go_on() -> None:
+    for at in (TakeTurn("p1"), PowerUp("p1")):
+        steps: list[Step] = []
+        with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
+            drive(plans.switch_on(BOTH, OFF), (at, StuckLineError("shorted")), steps=steps)
+        assert steps[-3:] == [Fail("p1", "shorted"), TakeTurn("p2"), PowerUp("p2")]
+
+
+def test_a_failure_outranks_a_node_that_was_superseded() -> None:
+    plan = plans.switch_on(BOTH, OFF)
+    with pytest.raises(NodeFailedError, match=r"^p2: shorted$"):
+        drive(plan, (PowerUp("p1"), False), (PowerUp("p2"), StuckLineError("shorted")))
+
+
+def test_off() -> None:
+    assert list(plans.switch_off(BOTH, ON)) == [Switch({"p1": False, "p2": False})]
+    assert list(plans.switch_off(BOTH, OFF)) == []
+
+
+def test_off_also_cuts_what_failed_and_what_waits() -> None:
+    nodes = ("p1", "p2", "p3", "p4")
+    powered = {"p1": True, "p2": False, "p3": False, "p4": False}
+    plan = plans.switch_off(nodes, powered, failed=["p2"], queued=["p4"])
+    assert list(plan) == [Switch({"p1": False, "p2": False, "p4": False})]
+
+
+def test_off_sets_up_first_and_looks_again() -> None:
+    steps = drive(plans.switch_off(BOTH, ON, unset=[0]), (Read(BOTH), OFF))
+    assert steps == [SetUp(0), Read(BOTH)]
+
+
+def test_cycle() -> None:
+    assert list(plans.cycle(BOTH, ON, 1.5)) == [
+        Switch({"p1": False, "p2": False}),
+        Sleep(1.5),
+        Queue(BOTH),
+        TakeTurn("p1"),
+        PowerUp("p1"),
+        TakeTurn("p2"),
+        PowerUp("p2"),
+    ]
+
+
+def test_cycle_of_nodes_without_power_only_switches_on() -> None:
+    assert list(plans.cycle(BOTH, OFF, 1.5)) == list(plans.switch_on(BOTH, OFF))
+
+
+def test_cycle_sets_up_once() -> None:
+    steps = drive(plans.cycle(BOTH, OFF, 1.5, unset=[0]), (Read(BOTH), ON))
+    assert steps == [SetUp(0), Read(BOTH), *plans.cycle(BOTH, ON, 1.5)]
+
+
+def test_set_up_and_functions() -> None:
+    assert list(plans.set_up([0, 1])) == [SetUp(0), SetUp(1)]
+    assert list(plans.switch({"alert@0": True})) == [Switch({"alert@0": True})]
+    assert list(plans.switch({"alert@0": True}, unset=[0])) == [SetUp(0), Switch({"alert@0": True})]
+
+
+def test_a_pulse() -> None:
+    assert list(plans.pulse_off(["hub@0"], 0.5, unset=[0])) == [
+        SetUp(0),
+        Switch({"hub@0": False}),
+        Sleep(0.5),
+        Switch({"hub@0": True}),
+    ]
+
+
+# An interruption at every step -----------------------------------------------------------------------------
+
+PLANS: dict[str, Callable[[], Plan]] = {
+    "on": lambda: plans.switch_on(BOTH, OFF, failed=["p1"], unset=[0]),
+    "on, one has power": lambda: plans.switch_on(BOTH, {"p1": True, "p2": False}),
+    "off": lambda: plans.switch_off(BOTH, ON, unset=[0]),
+    "cycle": lambda: plans.cycle(BOTH, ON, 1.0, unset=[0]),
+    "functions": lambda: plans.switch({"alert@0": True}, unset=[0]),
+    "pulse": lambda: plans.pulse_off(["hub@0"], 0.5, unset=[0]),
+    "set up": lambda: plans.set_up([0, 1]),
+}
+STEPS = [(name, at, step) for name, make in PLANS.items() for at, step in enumerate(make())]
+
+
+def clean_up(name: str, at: int) -> list[Step]:
+    """What has to be done after an interruption at the step of this number, by the plan's promise."""
+    before = list(PLANS[name]())[: at + 1]
+    step = before[-1]
+    if name == "pulse":
+        return [] if isinstance(step, SetUp) else [Switch({"hub@0": True})]
+    if name in ("functions", "set up"):
+        return []
+    on = [s.node for s in before[:-1] if isinstance(s, PowerUp)]
+    nodes = ("p2",) if name == "on, one has power" else BOTH
+    return [Settle(tuple(n for n in nodes if n not in on))]
+
+
+@pytest.mark.parametrize(
+    "make_error", [Interruption, lambda: TransientBusError(121, "gone")], ids=["interrupted", "bus error"]
+)
+@pytest.mark.parametrize(("name", "at", "step"), STEPS)
+def test_an_interruption_at_any_step_is_let_out_after_the_cleaning_up(
+    name: str, at: int, step: Step, make_error: Callable[[], BaseException]
+) -> None:
+    assert interrupted(PLANS[name](), at, make_error()) == clean_up(name, at)
+
+
+@pytest.mark.parametrize(("name", "at", "step"), STEPS)
+def test_a_plan_that_is_dropped_asks_for_nothing_more(name: str, at: int, step: Step) -> None:
+    plan = PLANS[name]()
+    for _ in range(at + 1):
+        next(plan)
+    plan.close()  # raises RuntimeError where the plan yields on
+    assert list(plan) == []
+
+
+def test_a_second_interruption_while_cleaning_up_comes_out() -> None:
+    plan = plans.switch_on(BOTH, OFF)
+    next(plan)
+    assert plan.throw(Interruption()) == Settle(BOTH)
+    second = Interruption()
+    with pytest.raises(Interruption) as caught:
+        plan.throw(second)
+    assert caught.value is second
+
+
+CUT = Switch({"p1": False, "p2": False})
+
+
+@pytest.mark.parametrize("seen", [True, None], ids=["still on", "cannot be seen"])
+def test_a_line_stuck_on_fails_the_nodes_that_may_still_have_power(seen: bool | None) -> None:
+    steps: list[Step] = []
+    stuck = StuckLineError("shorted")
+    with pytest.raises(NodeFailedError, match=r"^p1: shorted$") as caught:
+        drive(
+            plans.switch_off(BOTH, ON), (CUT, stuck), (Settle(BOTH), {"p1": seen, "p2": False}), steps=steps
+        )
+    assert caught.value.__cause__ is stuck
+    assert steps == [CUT, Settle(BOTH), Fail("p1", "shorted")]
+
+
+def test_a_slow_line_is_no_failure() -> None:
+    steps = drive(plans.switch_off(BOTH, ON), (CUT, StuckLineError("shorted")), (Settle(BOTH), OFF))
+    assert steps == [CUT, Settle(BOTH)]
+
+
+def test_a_cycle_with_a_stuck_line_switches_the_others_on_again() -> None:
+    steps: list[Step] = []
+    answers: list[tuple[Step, Any]] = [
+        (CUT, StuckLineError("shorted")),
+        (Settle(BOTH), {"p1": True, "p2": False}),
+    ]
+    with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
+        drive(plans.cycle(BOTH, ON, 1.5), *answers, steps=steps)
+    assert steps[2:] == [
+        Fail("p1", "shorted"),
+        Sleep(1.5),
+        Queue(("p2",)),
+        TakeTurn("p2"),
+        PowerUp("p2"),
+    ]
