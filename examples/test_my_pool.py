@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings
-from rpi_clusterhat.nodes.probes import Probe, Step, Verdict
+from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat.waiting import Step
 from rpi_clusterhat_sim import Node, world_of
 
 

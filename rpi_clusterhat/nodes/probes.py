@@ -1,7 +1,7 @@
 """Is the node up? Probes that ask once, and a wait that asks until the answer is yes.
 
-Each probe is a generator of steps. One small driver performs them with blocking calls, another in an event
-loop, so that both come to the same verdict.
+Each probe is a generator of the steps of `rpi_clusterhat.waiting`, whose two functions perform them with
+blocking calls or in an event loop: both come to the same verdict.
 """
 
 from __future__ import annotations
@@ -15,28 +15,24 @@ from rpi_clusterhat import validate
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.waiting import Call, Pause, Readable, Sleep, Writable, drive, drive_async
 
 if TYPE_CHECKING:
     import socket
     import subprocess
-    from collections.abc import Callable, Generator, Iterable
-    from typing import Any, TypeVar
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.waiting import Steps
 
 __all__ = [
-    "Call",
     "CommandProbe",
     "HttpProbe",
-    "Pause",
     "Probe",
-    "Readable",
-    "Sleep",
-    "Step",
     "TcpProbe",
     "UsbProbe",
     "Verdict",
-    "Writable",
     "await_until_up",
     "wait_until_up",
 ]
@@ -52,120 +48,8 @@ class Verdict(Frozen):
         return self.up
 
 
-# Steps ----------------------------------------------------------------------------------------------
-
-
-class Sleep(Frozen):
-    """Let so many seconds pass on the clock of whoever asks."""
-
-    seconds: float
-
-
-class Pause(Frozen):
-    """Let so many seconds pass in reality: something outside of this process is being waited for."""
-
-    seconds: float
-
-
-class Readable(Frozen):
-    """Wait for a file descriptor, for so many real seconds at most. Answer: whether it is ready."""
-
-    fd: int
-    seconds: float
-
-
-class Writable(Frozen):
-    """See `Readable`."""
-
-    fd: int
-    seconds: float
-
-
-class Call(Frozen):
-    """Call a function that may block. Answer: what it returns."""
-
-    function: Callable[[], Any]
-
-
-Step = Sleep | Pause | Readable | Writable | Call
-
 if TYPE_CHECKING:
-    _T = TypeVar("_T")
-    _Answer = Generator[Step, Any, _T]
-    Steps = _Answer[Verdict]
     _Address = tuple[int, int, int, Any]  # family, type, protocol, and the address in the form of its family
-
-
-def _perform(step: Step, clock: Clock) -> Any:
-    if isinstance(step, Sleep):
-        return clock.sleep(step.seconds)
-    if isinstance(step, Pause):
-        return SYSTEM.sleep(step.seconds)
-    if isinstance(step, Call):
-        return step.function()
-    import select
-
-    poll = select.poll()
-    poll.register(step.fd, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
-    return bool(poll.poll(max(0.0, step.seconds) * 1000))
-
-
-def _drive(steps: _Answer[_T], clock: Clock) -> _T:
-    answer: Any = None
-    try:
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            answer = _perform(step, clock)
-    finally:
-        steps.close()
-
-
-async def _aperform(step: Step, clock: Clock) -> Any:
-    if isinstance(step, Sleep):
-        return await clock.asleep(step.seconds)
-    if isinstance(step, Pause):
-        return await SYSTEM.asleep(step.seconds)
-    import asyncio
-
-    if isinstance(step, Call):
-        return await asyncio.to_thread(step.function)
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[bool] = loop.create_future()
-
-    def settle(answer: bool) -> None:
-        if not ready.done():
-            ready.set_result(answer)
-
-    add, remove = (
-        (loop.add_reader, loop.remove_reader)
-        if isinstance(step, Readable)
-        else (loop.add_writer, loop.remove_writer)
-    )
-    add(step.fd, settle, True)
-    timer = loop.call_later(max(0.0, step.seconds), settle, False)
-    try:
-        return await ready
-    finally:
-        remove(step.fd)
-        timer.cancel()
-
-
-async def _adrive(steps: _Answer[_T], clock: Clock) -> _T:
-    answer: Any = None
-    try:
-        while True:
-            try:
-                step = steps.send(answer)
-            except StopIteration as end:
-                result: _T = end.value
-                return result
-            answer = await _aperform(step, clock)
-    finally:
-        steps.close()
 
 
 # Probes ---------------------------------------------------------------------------------------------
@@ -184,13 +68,13 @@ class Probe:
 
     def ask(self) -> Verdict:
         """Asks once. Blocks, for no longer than the probe's time-out where it has one."""
-        return _drive(self.steps(_no_limit), SYSTEM)
+        return drive(self.steps(_no_limit), SYSTEM)
 
     async def aask(self) -> Verdict:
         """Asks once. If it is cancelled, its connection is closed and its command killed."""
-        return await _adrive(self.steps(_no_limit), SYSTEM)
+        return await drive_async(self.steps(_no_limit), SYSTEM)
 
-    def steps(self, left: Callable[[], float]) -> Steps:
+    def steps(self, left: Callable[[], float]) -> Steps[Verdict]:
         """The steps that lead to the verdict. ``left`` tells how many seconds there are at most."""
         raise NotImplementedError
 
@@ -218,7 +102,7 @@ class _Pair(Probe):
         first, second = self._probes
         return f"({first!r} {'|' if self._decided_by else '&'} {second!r})"
 
-    def steps(self, left: Callable[[], float]) -> Steps:
+    def steps(self, left: Callable[[], float]) -> Steps[Verdict]:
         reasons: list[str] = []
         for probe in self._probes:
             verdict = yield from probe.steps(left)
@@ -240,7 +124,7 @@ class _Timed(Probe):
     def __init__(self, timeout: float) -> None:
         self.timeout = validate.seconds("timeout", timeout, above=True)
 
-    def steps(self, left: Callable[[], float]) -> Steps:
+    def steps(self, left: Callable[[], float]) -> Steps[Verdict]:
         seconds = min(self.timeout, left())
         if seconds <= 0:
             return Verdict(False, f"no time was left to ask {self.target}")
@@ -260,7 +144,7 @@ class _Timed(Probe):
         """Whom it asks."""
         raise NotImplementedError
 
-    def _answer(self, deadline: float) -> _Answer[str]:
+    def _answer(self, deadline: float) -> Steps[str]:
         """Answers with the reason for which the node is up."""
         raise NotImplementedError
 
@@ -288,15 +172,15 @@ class TcpProbe(_Timed):
     def target(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    def _answer(self, deadline: float) -> _Answer[str]:
+    def _answer(self, deadline: float) -> Steps[str]:
         with (yield from self._connect(deadline)) as connection:
             return (yield from self._talk(connection, deadline))
 
-    def _talk(self, _connection: socket.socket, _deadline: float) -> _Answer[str]:
+    def _talk(self, _connection: socket.socket, _deadline: float) -> Steps[str]:
         yield from ()
         return f"connected to {self.target}"
 
-    def _connect(self, deadline: float) -> _Answer[socket.socket]:
+    def _connect(self, deadline: float) -> Steps[socket.socket]:
         """To the first of the host's addresses that takes it, each with its share of the time."""
         addresses = yield from self._addresses(deadline)
         error: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
@@ -309,7 +193,7 @@ class TcpProbe(_Timed):
                 error = caught
         raise error
 
-    def _addresses(self, deadline: float) -> _Answer[list[_Address]]:
+    def _addresses(self, deadline: float) -> Steps[list[_Address]]:
         import socket
 
         try:
@@ -366,7 +250,7 @@ class HttpProbe(TcpProbe):
             "Accept: */*\r\nConnection: close\r\n\r\n"
         ).encode()
 
-    def _talk(self, connection: socket.socket, deadline: float) -> _Answer[str]:
+    def _talk(self, connection: socket.socket, deadline: float) -> Steps[str]:
         rest = memoryview(self._request)
         while rest:
             yield from _until(Writable, connection, deadline)
@@ -412,7 +296,7 @@ class UsbProbe(Probe):
     def __repr__(self) -> str:
         return f"<UsbProbe {self.serial}>"
 
-    def steps(self, left: Callable[[], float]) -> Steps:
+    def steps(self, left: Callable[[], float]) -> Steps[Verdict]:
         if left() <= 0:
             return Verdict(False, f"no time was left to look for USB device {self.serial}")
         verdict: Verdict = yield Call(self._look)  # may wait for the kernel, which is busy with the device
@@ -460,7 +344,7 @@ class CommandProbe(_Timed):
     def target(self) -> str:
         return repr(self.argv[0])  # not the arguments, which may be secret
 
-    def _answer(self, deadline: float) -> _Answer[str]:
+    def _answer(self, deadline: float) -> Steps[str]:
         import subprocess
 
         nothing = subprocess.DEVNULL
@@ -494,7 +378,7 @@ def wait_until_up(
     attempts; after one that takes longer comes the next at once. With ``ready_after`` the node must have
     answered for so many seconds without a failure in between. Blocks; may be called from any thread.
     """
-    return _drive(_wait(probe, timeout, interval, ready_after, clock), clock)
+    return drive(_wait(probe, timeout, interval, ready_after, clock), clock)
 
 
 async def await_until_up(
@@ -506,10 +390,10 @@ async def await_until_up(
     clock: Clock = SYSTEM,
 ) -> Verdict:
     """See `wait_until_up`."""
-    return await _adrive(_wait(probe, timeout, interval, ready_after, clock), clock)
+    return await drive_async(_wait(probe, timeout, interval, ready_after, clock), clock)
 
 
-def _wait(probe: Probe, timeout: float, interval: float, ready_after: float, clock: Clock) -> Steps:
+def _wait(probe: Probe, timeout: float, interval: float, ready_after: float, clock: Clock) -> Steps[Verdict]:
     if timeout != math.inf:
         validate.seconds("timeout", timeout, above=True)
     validate.seconds("interval", interval, above=True)
@@ -582,12 +466,12 @@ def _why(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _until(wait: type[Readable | Writable], connection: socket.socket, deadline: float) -> _Answer[None]:
+def _until(wait: type[Readable | Writable], connection: socket.socket, deadline: float) -> Steps[None]:
     if (left := deadline - SYSTEM.now()) <= 0 or not (yield wait(connection.fileno(), left)):
         raise TimeoutError
 
 
-def _happens(is_so: Callable[[], bool], deadline: float) -> _Answer[bool]:
+def _happens(is_so: Callable[[], bool], deadline: float) -> Steps[bool]:
     """Looks again and again, soon at first. Answers False where the time ran out before."""
     pause = 0.001
     while not is_so():
@@ -598,7 +482,7 @@ def _happens(is_so: Callable[[], bool], deadline: float) -> _Answer[bool]:
     return True
 
 
-def _connected(address: _Address, deadline: float) -> _Answer[socket.socket]:
+def _connected(address: _Address, deadline: float) -> Steps[socket.socket]:
     import socket
 
     family, kind, protocol, where = address

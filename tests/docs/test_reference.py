@@ -30,7 +30,7 @@ def test_every_public_name_has_its_place() -> None:
     assert sorted(shown) == sorted({*rpi_clusterhat.__all__} - {"Event", "PoolEvent"})
 
 
-@pytest.mark.parametrize("module", ["nodes.probes", "pool.balance", "pool.idle", "pool.activity"])
+@pytest.mark.parametrize("module", ["nodes.probes", "waiting", "pool.balance", "pool.idle", "pool.activity"])
 def test_every_name_of_what_a_pool_is_made_of_has_its_place(module: str) -> None:
     shown = re.findall(rf"^::: rpi_clusterhat\.{module}\.(\w+)$", _page("pool.md"), re.MULTILINE)
     names = import_module(f"rpi_clusterhat.{module}").__all__

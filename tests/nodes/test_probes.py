@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.nodes.probes import (
-    Call,
     CommandProbe,
     HttpProbe,
     Probe,
-    Sleep,
     TcpProbe,
     UsbProbe,
     Verdict,
@@ -27,12 +25,13 @@ from rpi_clusterhat.nodes.probes import (
     wait_until_up,
 )
 from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat.waiting import Call, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from rpi_clusterhat.nodes.probes import Step
+    from rpi_clusterhat.waiting import Step
 
 
 class Known(Probe):

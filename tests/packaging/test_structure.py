@@ -18,6 +18,7 @@ FLOORS = [
     {"errors", "_frozen"},
     {"events"},
     {"clock", "validate", "_names"},
+    {"waiting"},
     {"settings"},
     {"hardware"},
     {"power"},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from rpi_clusterhat.nodes.probes import Step
+    from rpi_clusterhat.waiting import Step
 
 
 def about(value: Any) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from rpi_clusterhat.events import PoolEvent
-    from rpi_clusterhat.nodes.probes import Step
+    from rpi_clusterhat.waiting import Step
     from rpi_clusterhat_sim import Node, World
 
 __all__ = ["BOOT_TIME", "INTERVAL", "SPACING", "House", "WorldProbe", "run"]

@@ -1,0 +1,180 @@
+"""What waits is written once, as a generator of steps; here are the steps, and the two functions that
+perform them: `drive` with blocking calls, `drive_async` in an event loop.
+
+What goes wrong in a step, a Ctrl-C or a cancellation included, is thrown into the generator, which may yield
+more steps before it lets the error through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._frozen import Frozen
+from .clock import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeVar
+
+    from .clock import Clock
+
+__all__ = ["Call", "Pause", "Readable", "Sleep", "Step", "Writable", "drive", "drive_async", "is_over"]
+
+
+class Sleep(Frozen):
+    """Let so many seconds pass on the clock of whoever drives."""
+
+    seconds: float
+
+
+class Pause(Frozen):
+    """Let so many seconds pass in reality: something outside of this process is being waited for."""
+
+    seconds: float
+
+
+class Readable(Frozen):
+    """Wait for a file descriptor, for so many real seconds at most. Answer: whether it is ready."""
+
+    fd: int
+    seconds: float
+
+
+class Writable(Frozen):
+    """See `Readable`."""
+
+    fd: int
+    seconds: float
+
+
+class Call(Frozen):
+    """Call a function that may block. Answer: what it returns."""
+
+    function: Callable[[], Any]
+    uninterruptible: bool = False
+    """In an event loop: whether a cancellation has to wait until the call has returned."""
+
+
+Step = Sleep | Pause | Readable | Writable | Call
+
+if TYPE_CHECKING:
+    _T = TypeVar("_T")
+    Steps = Generator[Step, Any, _T]
+
+
+def is_over(generator: Generator[Any, Any, Any]) -> bool:
+    """Whether it has ended: what was raised is its last word then, else it is there to be thrown in."""
+    return getattr(generator, "gi_frame", None) is None
+
+
+def drive(steps: Steps[_T], clock: Clock = SYSTEM) -> _T:
+    """Performs the steps with blocking calls, and returns what the generator returns."""
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                while True:  # in the try itself: no line between two steps is outside of it
+                    step = steps.send(answer) if error is None else steps.throw(error)
+                    answer = error = None
+                    answer = _perform(step, clock)
+            except BaseException as caught:
+                if not is_over(steps):
+                    error = caught
+                elif isinstance(caught, StopIteration):
+                    result: _T = caught.value
+                    return result
+                else:
+                    raise
+    finally:
+        error = None  # else it and this frame would keep each other
+        steps.close()
+
+
+async def drive_async(steps: Steps[_T], clock: Clock = SYSTEM) -> _T:
+    """Performs the steps in the running event loop, blocking calls in worker threads."""
+    answer: Any = None
+    error: BaseException | None = None
+    try:
+        while True:
+            try:
+                while True:
+                    step = steps.send(answer) if error is None else steps.throw(error)
+                    answer = error = None
+                    answer = await _perform_async(step, clock)
+            except BaseException as caught:
+                if not is_over(steps):
+                    error = caught
+                elif isinstance(caught, StopIteration):
+                    result: _T = caught.value
+                    return result
+                else:
+                    raise
+    finally:
+        error = None
+        steps.close()
+
+
+def _perform(step: Step, clock: Clock) -> Any:
+    if isinstance(step, Call):
+        return step.function()
+    if isinstance(step, Sleep):
+        return clock.sleep(step.seconds)
+    if isinstance(step, Pause):
+        return SYSTEM.sleep(step.seconds)
+    import select
+
+    poll = select.poll()
+    poll.register(step.fd, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
+    return bool(poll.poll(max(0.0, step.seconds) * 1000))
+
+
+async def _perform_async(step: Step, clock: Clock) -> Any:
+    if isinstance(step, Call):
+        return await _call_async(step)
+    if isinstance(step, Sleep):
+        return await clock.asleep(step.seconds)
+    if isinstance(step, Pause):
+        return await SYSTEM.asleep(step.seconds)
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[bool] = loop.create_future()
+
+    def settle(answer: bool) -> None:
+        if not ready.done():
+            ready.set_result(answer)
+
+    add, remove = (
+        (loop.add_reader, loop.remove_reader)
+        if isinstance(step, Readable)
+        else (loop.add_writer, loop.remove_writer)
+    )
+    add(step.fd, settle, True)
+    timer = loop.call_later(max(0.0, step.seconds), settle, False)
+    try:
+        return await ready
+    finally:
+        remove(step.fd)
+        timer.cancel()
+
+
+async def _call_async(step: Call) -> Any:
+    import asyncio
+
+    future = asyncio.get_running_loop().run_in_executor(None, step.function)
+    if not step.uninterruptible:
+        return await future
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: BLE001
+            break  # the call's own: raised by result() below
+    if cancelled is not None:
+        if not future.cancelled():
+            future.exception()  # looked at, so that asyncio does not report it as lost
+        raise cancelled
+    return future.result()
