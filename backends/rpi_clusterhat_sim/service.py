@@ -57,6 +57,8 @@ MAX_HEAD = 65536
 MAX_CHUNK_LINE = 4096
 MAX_FRAME = 1 << 24
 BACKLOG = 4096
+ACCEPT_AGAIN = 1.0
+"""Seconds until connections are accepted again where that failed."""
 LINGER = 1.0
 """Seconds for which a connection that is ending is read on."""
 
@@ -397,7 +399,10 @@ class Service:
         """Of these, how many the client did not wait for: it closed or reset before the answer was there."""
         self.frozen = False
         self.connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._arriving: set[asyncio.Task[object]] = set()
+        """Connections that were accepted and have no transport of their own yet."""
+        self._gone = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Service of {self.name}, {len(self.connections)} connections>"
@@ -406,14 +411,56 @@ class Service:
         self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None
     ) -> tuple[str, int]:
         """Listens, on the given bound socket where there is one, and returns where. Raises `OSError`."""
-        loop = asyncio.get_running_loop()
         if sock is None:
-            server = await loop.create_server(lambda: _Connection(self), host, port, backlog=BACKLOG)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
         else:
-            server = await loop.create_server(lambda: _Connection(self), sock=sock, backlog=BACKLOG)
-        self._server = server
-        address = server.sockets[0].getsockname()
+            sock.listen(BACKLOG)
+        sock.setblocking(False)
+        self._listening = sock
+        self._listen()
+        address = sock.getsockname()
         return address[0], address[1]
+
+    def _listen(self) -> None:
+        if self._listening is not None:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """As an `asyncio.Server` does, but for one thing: that one forgets whom it has accepted, so it cannot
+        close connections that are not made yet."""
+        loop = asyncio.get_running_loop()
+        for _ in range(BACKLOG):
+            if self._listening is None:
+                return
+            try:
+                accepted, _ = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # out of files, most likely: who connects waits
+                loop.remove_reader(self._listening)
+                loop.call_later(ACCEPT_AGAIN, self._listen)
+                return
+            accepted.setblocking(False)
+            arriving = loop.create_task(loop.connect_accepted_socket(lambda: _Connection(self), accepted))
+            self._arriving.add(arriving)
+            arriving.add_done_callback(self._arrived)
+
+    def _arrived(self, arriving: asyncio.Task[object]) -> None:
+        self._arriving.discard(arriving)
+        self._check_gone()
+
+    def lost(self, connection: _Connection) -> None:
+        self.connections.discard(connection)
+        self._check_gone()
+
+    def _check_gone(self) -> None:
+        if self._listening is None and not self._arriving and not self.connections:
+            self._gone.set()
+
+    @property
+    def aborted(self) -> bool:
+        return self._listening is None
 
     def freeze(self) -> None:
         """Hangs: who connects is let in, and nobody gets an answer any more. What the system has taken to be
@@ -424,11 +471,17 @@ class Service:
 
     def abort(self) -> None:
         """Stops at once: no longer listens, and resets all connections. What was not sent yet is not sent."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
         for connection in self.connections:
             connection.abort()
+        self._check_gone()
+
+    async def wait_aborted(self) -> None:
+        """After `abort`, until the last of its connections is closed."""
+        await self._gone.wait()
 
 
 class _Connection(asyncio.Protocol):
@@ -465,7 +518,9 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._peer: tuple[str, int] = self._transport.get_extra_info("peername")[:2]
         self._service.connections.add(self)
-        if self._service.frozen:
+        if self._service.aborted:
+            self.abort()
+        elif self._service.frozen:
             self.freeze()
 
     def data_received(self, data: bytes) -> None:
@@ -494,7 +549,7 @@ class _Connection(asyncio.Protocol):
         if not self._eof:
             self._count_left()
         self._stop()
-        self._service.connections.discard(self)
+        self._service.lost(self)
 
     def _count_left(self) -> None:
         if self._request is not None:
@@ -926,6 +981,7 @@ async def _serve(name: str, host: str, port: int) -> None:
     print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", flush=True)
     await ended.wait()
     service.abort()
+    await service.wait_aborted()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

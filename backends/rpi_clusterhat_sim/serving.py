@@ -102,7 +102,7 @@ class Servers:
                     stations[name] = _Station(name, self._host, self._ports.get(name, 0))
             except OSError:
                 for station in stations.values():
-                    station.close()
+                    station.give_back()
                 raise
             self._stations.update(stations)
             self._added += 1
@@ -145,7 +145,7 @@ class Servers:
             with self._lock:
                 rest = [*self._stations.values(), *self._leaving]
             for station in rest:
-                station.close()
+                await station.close()
                 station.gone.set()
 
     async def _release(self) -> bool:
@@ -155,12 +155,9 @@ class Servers:
             goes_on = bool(self._stations)
             if not goes_on:
                 self._thread = None
-        if leaving:
-            for station in leaving:
-                station.close()
-            await asyncio.sleep(0)  # in which their sockets are closed
-            for station in leaving:
-                station.gone.set()
+        for station in leaving:
+            await station.close()
+            station.gone.set()
         return goes_on
 
     def _sight(self) -> object:
@@ -238,7 +235,7 @@ class _Station:
         """Brings what listens in line with the node. Raises `OSError`."""
         service = self._service
         if service is not None and (phase not in ("up", "hung") or boots != self._boot):
-            self._abort()
+            await self._end()
             service = None
         if phase == "up" and service is None:
             started = Service(self.name)
@@ -252,11 +249,16 @@ class _Station:
         elif phase == "hung" and service is not None and not service.frozen:
             service.freeze()
 
-    def _abort(self) -> None:
-        if self._service is not None:
-            self._service.abort()
-            self._service = None
+    async def _end(self) -> None:
+        """Ends what runs there, and waits until all that it had accepted is closed."""
+        service, self._service = self._service, None
+        if service is not None:
+            service.abort()
+            await service.wait_aborted()
 
-    def close(self) -> None:
-        self._abort()
+    async def close(self) -> None:
+        await self._end()
+        self.give_back()
+
+    def give_back(self) -> None:
         self._reserved.close()

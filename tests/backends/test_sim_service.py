@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -49,6 +50,7 @@ class Running:
         self._started.set()
         await self._ended.wait()
         self.service.abort()
+        await self.service.wait_aborted()
 
     def call(self, function: Any) -> None:
         """In the service's thread, and waits for it."""
@@ -786,6 +788,28 @@ def test_abort_stops_in_the_middle_of_everything(own: Running) -> None:
         Client(own.address)
     _until(lambda: not own.service.connections)
     assert own.service.left == 0
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_whoever_is_let_in_in_the_moment_of_the_end_is_reset_too(*, frozen: bool) -> None:
+    """A connection is accepted in several steps of the event loop, and the end may come between any two."""
+
+    async def main() -> None:
+        for steps in range(8):
+            service = Service("p1")
+            address = await service.start()
+            if frozen:
+                service.freeze()
+            with socket.create_connection(address, TIMEOUT) as client:
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                service.abort()
+                await service.wait_aborted()
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+
+    asyncio.run(main())
+    gc.collect()  # a socket that was not closed warns
 
 
 def test_a_service_that_hangs_lets_in_and_says_nothing(own: Running) -> None:
