@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.docs-ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks unit wheel-test kernel bench docs docs-serve format clean
+.PHONY: help demo demo-serve test checks unit wheel-test kernel bench pages docs docs-serve format clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,7 +51,10 @@ kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO
 bench: $(READY) ## Measure what is promised, side by side with something else
 	$(BIN)/python -m tests.benchmarks
 
-docs: $(DOCS_READY) ## Build the documentation into site/
+pages: $(READY) ## Write the code, tables and drawings that the documentation shows
+	$(BIN)/python docs/pages.py
+
+docs: $(DOCS_READY) pages ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(DOCS_READY) ## Read the documentation on http://127.0.0.1:8000

@@ -1,8 +1,6 @@
-"""Lets a pool's own decisions run on a clock that is moved, and draws what each ``balance`` comes to.
+"""What each ``balance`` costs, as a chart and as tables; pages.py puts them on pages.
 
-    python docs/balance.py        # writes docs/generated/balance.svg and docs/generated/balance.md
-
-Requests come at random times, from a fixed seed. A test holds the two files and the code together.
+A pool's own decisions run on a clock that is moved. Requests come at random times, from a fixed seed.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ import heapq
 from functools import cache, partial
 from html import escape
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,8 +18,6 @@ from rpi_clusterhat.pool.scheduler import Arm, Boot, Claim, Rest, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-FOLDER = Path(__file__).parent / "generated"
 
 NODES = ("p1", "p2", "p3", "p4")
 SPACING, BOOT_TIME = 2.0, 20.0
@@ -307,13 +302,3 @@ def markdown() -> str:
             lines.append(f"| {_time(timeout)} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
-
-
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "balance.svg").write_text(svg(), encoding="utf-8")
-    (FOLDER / "balance.md").write_text(markdown(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,4 @@
-"""Writes the proxy's options and metrics as tables, from the tables that the proxy goes by.
-
-    python docs/proxy_tables.py    # writes proxy-options.md and proxy-metrics.md into docs/generated
-
-A test holds the files and the proxy together.
-"""
+"""The proxy's options and metrics as Markdown tables, from the proxy's code; pages.py puts them on pages."""
 
 from __future__ import annotations
 
@@ -11,11 +6,10 @@ import sys
 from html import escape
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "generated"
-sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "proxy"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "proxy"))
 
-from clusterhat_proxy.metrics import METRICS  # noqa: E402  # it is found only now
-from clusterhat_proxy.options import SETTINGS  # noqa: E402
+from clusterhat_proxy.metrics import METRICS  # it is found only now
+from clusterhat_proxy.options import SETTINGS
 
 
 def _code(text: str) -> str:
@@ -49,13 +43,3 @@ def metrics() -> str:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {_cell(metric.help)} |")
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "proxy-options.md").write_text(options(), encoding="utf-8")
-    (FOLDER / "proxy-metrics.md").write_text(metrics(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

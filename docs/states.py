@@ -1,19 +1,11 @@
-"""Draws the states of a node from the table that the library goes by.
-
-    python docs/states.py        # writes docs/generated/states.svg and docs/generated/states.md
-
-A test holds the two files and the table together.
-"""
+"""The states of a node as a drawing and as a table, from the library's table; pages.py puts them on pages."""
 
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import NamedTuple
 
 from rpi_clusterhat.power.states import TABLE, State, Trigger, has_power
-
-FOLDER = Path(__file__).parent / "generated"
 
 WIDTH, HEIGHT = 900, 520
 BOX_WIDTH, BOX_HEIGHT = 120, 44
@@ -200,13 +192,3 @@ def markdown() -> str:
         cells = ["" if target is None else f"`{target!s}`" for target in row]
         lines.append(f"| {trigger!s} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "states.svg").write_text(svg(), encoding="utf-8")
-    (FOLDER / "states.md").write_text(markdown(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -66,7 +66,9 @@ off
 
 
 SHOWN = re.compile(
-    r"^--8<--\n(\S+)\n--8<--\n```\n(?:(?!```|#)[^\n]*\n)*?```text\n(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^<!-- from examples/(\S+) -->\n(?:(?!<!-- end).)*^<!-- end -->\n"
+    r"(?:(?!```|#)[^\n]*\n)*?```text\n(.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
