@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from html import escape
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "proxy"))
-
-from clusterhat_proxy.metrics import METRICS  # it is found only now
+from clusterhat_proxy.metrics import METRICS
 from clusterhat_proxy.options import SETTINGS
 
 

@@ -107,7 +107,8 @@ def _proxy(processor: int, *options: str) -> contextlib.AbstractContextManager[R
     common = ["--cold", "hold", "--log-level", "warning"]
     proxy = [
         sys.executable,
-        "examples/proxy",
+        "-m",
+        "clusterhat_proxy",
         "--listen",
         "127.0.0.1:0",
         "--backend",

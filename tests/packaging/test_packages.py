@@ -1,10 +1,10 @@
-"""Entry points, the wheel's packages and the folders on disk say the same: a backend that one of them
-lacks would work in an editable install and be missing from the wheel without a word."""
+"""Entry points, commands, the wheel's packages and the folders on disk say the same: a package that one of
+them lacks would work in an editable install and be missing from the wheel without a word."""
 
 from __future__ import annotations
 
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,8 @@ source_tree = pytest.mark.skipif(not FOLDERS, reason="the wheel is tested withou
 @source_tree
 def test_each_folder_is_in_the_wheel_and_has_an_entry_point() -> None:
     packages = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
-    assert packages == {"rpi_clusterhat", *(f"backends/{name}" for name in FOLDERS)}
+    backends = {f"backends/{name}" for name in FOLDERS}
+    assert packages == {"rpi_clusterhat", *backends, "examples/proxy/clusterhat_proxy"}
     entry_points = PROJECT["project"]["entry-points"][discovery.GROUP]
     assert {target.partition(":")[0] for target in entry_points.values()} == FOLDERS
 
@@ -33,12 +34,19 @@ def test_each_package_is_typed() -> None:
         assert (ROOT / package / "py.typed").is_file()
 
 
-def test_what_is_installed_is_what_is_declared() -> None:
+def test_the_installed_backends_are_those_declared() -> None:
     declared = PROJECT["project"]["entry-points"][discovery.GROUP]
     ours = {p.name: p.target for p in discovery.installed() if p.distribution == "rpi-clusterhat"}
     assert ours == declared
     for name in declared:
         assert discovery.load(name).summary
+
+
+def test_the_installed_commands_are_those_declared() -> None:
+    installed = distribution("rpi-clusterhat").entry_points.select(group="console_scripts")
+    assert {found.name: found.value for found in installed} == PROJECT["project"]["scripts"]
+    for found in installed:
+        assert callable(found.load())
 
 
 def test_the_version_is_said_once_more_only_where_it_must_be() -> None:

@@ -32,7 +32,7 @@ def main() -> int:
         run(sys.executable, "-m", "build", "--wheel", "--outdir", str(room), str(ROOT), quiet=True)
         (wheel,) = room.glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
-        strays = {n.split("/")[0] for n in names if not n.startswith("rpi_clusterhat")}
+        strays = {n.split("/")[0] for n in names if not n.startswith(("rpi_clusterhat", "clusterhat_proxy/"))}
         if strays:
             sys.exit(f"the wheel {wheel.name} holds what it should not: {', '.join(sorted(strays))}")
         venv.create(room / "venv", with_pip=True)
@@ -45,6 +45,7 @@ def main() -> int:
         for part in ("pyproject.toml", "README.md"):
             shutil.copy(ROOT / part, checkout / part)
         run(str(room / "venv" / "bin" / "rpi-clusterhat"), "version")
+        run(str(room / "venv" / "bin" / "clusterhat-proxy"), "--help", quiet=True)
         tested = [part for part in TESTED if (checkout / part).is_dir()]
         return subprocess.call([python, "-m", "pytest", "-q", *tested], cwd=checkout, env=environment())
 

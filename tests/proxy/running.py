@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
-PROXY = ROOT / "examples" / "proxy"
 PATIENCE = 15.0
 """Seconds after which a test gives up on something that comes at once on any machine."""
 
@@ -40,7 +39,7 @@ class Reply(NamedTuple):
 
 
 class Proxy:
-    """``python examples/proxy`` with options, on the simulation unless they say otherwise, on free ports.
+    """``clusterhat-proxy`` with options, on the simulation unless they say otherwise, on free ports.
 
     Quick by default: nodes boot in 0.1 s, 0.05 s apart. ``dev`` has Python look for mistakes, which makes it
     several times slower. ``user`` is who runs it, where root runs the tests.
@@ -57,7 +56,7 @@ class Proxy:
         pass_fds: Sequence[int] = (),
     ) -> None:
         """starter: a command that becomes the one that follows it, and finds these file descriptors open."""
-        argv = [sys.executable, *(["-X", "dev", "-W", "error"] if dev else []), str(PROXY)]
+        argv = [sys.executable, *(["-X", "dev", "-W", "error"] if dev else []), "-m", "clusterhat_proxy"]
         if "--listen" not in options:
             argv += ["--listen", "127.0.0.1:0"]
         if "--admin" not in options:

@@ -17,7 +17,7 @@ import pytest
 
 from rpi_clusterhat_sim import StateFile
 from rpi_clusterhat_sim.service import pattern
-from tests.proxy.running import PATIENCE, PROXY, Proxy, everything
+from tests.proxy.running import PATIENCE, Proxy, everything
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -336,9 +336,13 @@ def test_a_signal_while_it_starts(after: float, number: int) -> None:
 
 
 def test_what_is_not_installed_is_named() -> None:
-    code = "import runpy, sys; sys.modules['h11'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
+    code = """
+import runpy, sys
+sys.modules["h11"] = None
+runpy.run_module("clusterhat_proxy", run_name="__main__")
+"""
     ran = subprocess.run(
-        [sys.executable, "-c", code, str(PROXY)],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

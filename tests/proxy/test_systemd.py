@@ -153,7 +153,8 @@ for sockets in found.values():
 def child(sockets: list[socket.socket], names: str | None, pid: str = "own", count: int | None = None) -> Any:
     """What a process that is started with these sockets says of them; its connections are tried."""
     env = {**os.environ, "LISTEN_PID": pid, "LISTEN_FDS": str(len(sockets) if count is None else count)}
-    env |= {"PYTHONPATH": str(FOLDER), **({} if names is None else {"LISTEN_FDNAMES": names})}
+    if names is not None:
+        env["LISTEN_FDNAMES"] = names
     with ExitStack() as stack:
         descriptors = [fcntl.fcntl(one, fcntl.F_DUPFD, 20) for one in sockets]  # not where they have to go
         for fd in descriptors:
@@ -249,13 +250,8 @@ def test_the_service_fits_the_proxys_defaults() -> None:
     assert int(service["TimeoutStopSec"][0]) > options.drain_timeout
     assert int(service["LimitNOFILE"][0]) > 2 * options.max_connections
     assert service["Type"] == ["notify"]
-    program, folder, flag, file = shlex.split(service["ExecStart"][0])
-    assert (Path(program).name, Path(folder).name, flag, Path(file).suffix) == (
-        "python",
-        "proxy",
-        "--config",
-        ".toml",
-    )
+    program, flag, file = shlex.split(service["ExecStart"][0])
+    assert (Path(program).name, flag, Path(file).suffix) == ("clusterhat-proxy", "--config", ".toml")
     assert service["ReadWritePaths"] == ["/run/lock"]
     assert unit(SOCKET)["FileDescriptorName"] == ["proxy"]
     assert SOCKET in service["Requires"]
@@ -267,7 +263,7 @@ def units(tmp_path: Path) -> list[str]:
     for name in (SERVICE, SOCKET):
         text = (FOLDER / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(
-            text.replace("/opt/rpi-clusterhat/bin/python", sys.executable), encoding="utf-8"
+            text.replace("/opt/rpi-clusterhat/bin/clusterhat-proxy", sys.executable), encoding="utf-8"
         )
     return [str(tmp_path / name) for name in (SERVICE, SOCKET)]
 

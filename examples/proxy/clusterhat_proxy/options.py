@@ -43,7 +43,7 @@ __all__ = [
     "read_token",
 ]
 
-PROGRAM = "proxy"
+PROGRAM = "clusterhat-proxy"
 TOKEN_VARIABLE = "RPI_CLUSTERHAT_ADMIN_TOKEN"  # noqa: S105  # the name of a variable
 TOKEN_LEAST = 16
 _FILE_MOST = 1 << 20

@@ -1,0 +1,28 @@
+"""``clusterhat-proxy --help``, or ``python -m clusterhat_proxy --help``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code.
+    """
+    # While all that it needs is loaded, which takes a while on a slow controller, Ctrl-C just ends it, since
+    # nothing is open yet. Later the event loop takes care of it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        from .run import main as run
+    except ModuleNotFoundError as error:
+        sys.exit(f"clusterhat-proxy: {error.name} is not installed: pip install 'rpi-clusterhat[proxy]'")
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
