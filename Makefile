@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -12,20 +13,26 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable '.[test]'
+
+$(DEMO_READY): pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[proxy]'
 	@touch $@
+
+$(READY): pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[test]'
+	@touch $(DEMO_READY) $@
 
 $(DOCS_READY): $(READY)
 	$(PIP) install --editable '.[docs]'
 	@touch $@
 
-demo: $(READY) ## See what the library is for, on the simulation (20 seconds)
+demo: $(DEMO_READY) ## See what the library is for, on the simulation (20 seconds)
 	$(BIN)/python examples/demo.py
 
-demo-serve: $(READY) ## The same proxy, left running for your browser
+demo-serve: $(DEMO_READY) ## The same proxy, left running for your browser
 	$(BIN)/python examples/demo.py --serve
 
 test: checks unit docs wheel-test ## Run every check and test

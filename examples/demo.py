@@ -10,6 +10,7 @@ if anything went otherwise than this text says.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -19,14 +20,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-PROXY = Path(__file__).parent / "proxy"
 SPACING, BOOT_TIME, IDLE_TIMEOUT = 1.0, 1.5, 5.0
 """Seconds. Real nodes take longer, but this is to be watched."""
 
@@ -153,6 +153,18 @@ def a_browser(demo: Demo) -> None:
     )
 
 
+_SET_SIGNAL_AT_PARENTS_DEATH = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+
+
+def end_with(parent: int) -> None:
+    """Has this process get SIGTERM when its parent ends, however that does, SIGKILL included."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
+        if os.getppid() != parent:  # it has ended already
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 @contextmanager
 def proxy(*options: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
     """The proxy's process, and the addresses that it prints."""
@@ -160,16 +172,26 @@ def proxy(*options: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
     env["RPI_CLUSTERHAT_CONFIG"] = os.devnull  # in place of this machine's settings
     argv = [
         sys.executable,
-        str(PROXY),
+        "-m",
+        "clusterhat_proxy",
         "--backend",
         "sim",
         "--log-level",
         "warning",
         "--max-connections",
         "500",
+        "--drain-timeout",
+        "1",
         *options,
     ]
-    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
+    end_with_this = partial(end_with, os.getpid())
+    with subprocess.Popen(
+        argv,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_this,  # noqa: PLW1509  # there are no threads yet
+    ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().strip() for _ in range(2)]
         if not all(lines):  # it has said why
@@ -213,6 +235,8 @@ def serve(*options: str) -> int:
 
 
 if __name__ == "__main__":
+    if "MAKELEVEL" in os.environ:  # who kills make means this
+        end_with(os.getppid())
     try:
         sys.exit(serve(*sys.argv[2:]) if sys.argv[1:2] == ["--serve"] else show())
     except KeyboardInterrupt:
