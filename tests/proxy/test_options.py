@@ -582,4 +582,4 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         told("--version")
     assert end.value.code == 0
-    assert re.fullmatch(r"proxy of rpi-clusterhat \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"clusterhat-proxy of rpi-clusterhat \d+\.\d+\.\d+\n", capsys.readouterr().out)
