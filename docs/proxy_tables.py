@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 
 from clusterhat_proxy.metrics import METRICS
 from clusterhat_proxy.options import SETTINGS
