@@ -1,0 +1,151 @@
+"""A probe that asks an HTTP server for a path and reads the status of its response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.waiting import Readable, Writable
+
+from .tcp import TcpProbe
+from .timed import DownError, wait_for
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable
+
+    from rpi_clusterhat.waiting import Steps
+
+_RESPONSE_MAX = 64 * 1024
+
+
+class HttpProbe(TcpProbe):
+    """The node is up when its HTTP server answers ``GET path`` with an expected status.
+
+    Only the status line is read: interim responses (1xx) are skipped, the rest of the response is not read,
+    and redirections are not followed.
+
+    Args:
+        host: As for `TcpProbe`.
+        port: From 1 to 65535.
+        path: Path and query, percent-encoded.
+        expect: The statuses that count: text such as ``"200,204,300-399"``, or numbers.
+        host_header: The ``Host`` to send where the server serves by name; without it, ``host`` and ``port``.
+        timeout: How many seconds it may take from the lookup to the status line, which must stand within
+            the first 64 KiB.
+
+    Raises:
+        SettingError: An argument is none.
+    """
+
+    __slots__ = ("_expected", "_request", "path")
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 80,
+        path: str = "/",
+        *,
+        expect: str | Iterable[int] = "200-399",
+        host_header: str | None = None,
+        timeout: float = 1.0,
+    ) -> None:
+        super().__init__(host, port, timeout=timeout)
+        if not path.startswith("/") or not _is_token(path) or "#" in path:
+            raise SettingError(
+                f"path: {path!r}: must start with / and be ASCII without spaces or #: percent-encode the rest"
+            )
+        if host_header is None:
+            name = self.host.partition("%")[0]  # the zone of an IPv6 address means nothing to the server
+            name = f"[{name}]" if ":" in name else name.encode("idna").decode()
+            host_header = name if self.port == 80 else f"{name}:{self.port}"
+        elif not _is_token(host_header):
+            raise SettingError(f"host_header: {host_header!r}: must be a host's name in ASCII")
+        self.path = path
+        self._expected = parse_statuses(expect)
+        self._request = (
+            f"GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: rpi-clusterhat-probe\r\n"
+            "Accept: */*\r\nConnection: close\r\n\r\n"
+        ).encode()
+
+    def _talk(self, connection: socket.socket, deadline: float) -> Steps[str]:
+        rest = memoryview(self._request)
+        while rest:
+            yield from wait_for(Writable, connection, deadline)
+            rest = rest[connection.send(rest) :]
+        data = b""
+        while (status := read_status(data)) is None:
+            if len(data) >= _RESPONSE_MAX:
+                raise DownError(f"no status in the first {_RESPONSE_MAX // 1024} KiB from {self.target}")
+            yield from wait_for(Readable, connection, deadline)
+            more = connection.recv(_RESPONSE_MAX - len(data))
+            if not more:
+                raise DownError(f"{self.target} closed the connection without an answer")
+            data += more
+        if isinstance(status, bytes):
+            raise DownError(f"not HTTP from {self.target}: {status[:40]!r}")
+        if status not in self._expected:
+            raise DownError(f"unexpected status {status} from {self.target}")
+        return f"status {status} from {self.target}"
+
+
+def read_status(data: bytes) -> int | bytes | None:
+    """Reads the final status from what has come so far.
+
+    Args:
+        data: The response from its first byte on.
+
+    Returns:
+        The status, None where more bytes are needed, or the line that is not HTTP.
+    """
+    *lines, rest = data.split(b"\n")
+    in_fields = False  # of an interim response, whose end is an empty line
+    for line in lines:
+        text = line.removesuffix(b"\r")
+        if in_fields:
+            in_fields = bool(text)
+            continue
+        version, _, after = text.partition(b" ")
+        code = after[:3]
+        if len(version) != 8 or not version.startswith(b"HTTP/1.") or not version[7:].isdigit():
+            return text
+        if len(code) != 3 or not code.isdigit() or after[3:4] not in (b"", b" "):
+            return text
+        if code[:1] != b"1" or code == b"101":
+            return int(code)
+        in_fields = True
+    if not in_fields and rest[:7] != b"HTTP/1."[: len(rest)]:
+        return rest
+    return None
+
+
+def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
+    """Reads the statuses that count, from 100 to 599.
+
+    Args:
+        expect: Text such as ``"200,204,300-399"``, or numbers.
+
+    Returns:
+        The statuses, at least one.
+
+    Raises:
+        SettingError: It is something else.
+    """
+    found: set[int] = set()
+    for part in expect.split(",") if isinstance(expect, str) else map(str, expect):
+        low, dash, high = (x.strip() for x in part.partition("-"))
+        bounds = (low, high if dash else low)
+        if not all(x.isascii() and x.isdigit() and len(x) == 3 and "100" <= x <= "599" for x in bounds):
+            break
+        span = range(int(bounds[0]), int(bounds[1]) + 1)
+        if not span:
+            break
+        found.update(span)
+    else:
+        if found:
+            return frozenset(found)
+    raise SettingError(f"expect: {expect!r}: must be statuses from 100 to 599, such as 200,204,300-399")
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and all("!" <= c <= "~" for c in text)

@@ -1,0 +1,125 @@
+"""A probe that connects to a TCP port."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.waiting import Writable
+
+from .resolve import Lookup, addresses
+from .timed import DownError, TimedProbe, happens, wait_for
+
+if TYPE_CHECKING:
+    import socket
+
+    from rpi_clusterhat.waiting import Steps
+
+    from .resolve import Address
+
+
+class TcpProbe(TimedProbe):
+    """The node is up when one of its TCP ports takes a connection.
+
+    The time-out holds for the lookup of a name too. A resolver that takes longer goes on in a thread of its
+    own, one at most for each probe, and what it finds counts for the next time of asking.
+
+    Args:
+        host: An address, also of IPv6, or a name, which the system's resolver looks up each time.
+        port: From 1 to 65535.
+        timeout: How many seconds the lookup and the connection may take together.
+
+    Raises:
+        SettingError: An argument is none.
+    """
+
+    __slots__ = ("_lookup", "host", "port")
+
+    def __init__(self, host: str, port: int, *, timeout: float = 0.3) -> None:
+        super().__init__(timeout)
+        self.host = _host(host)
+        self.port = _port(port)
+        self._lookup: Lookup | None = None
+
+    @property
+    def target(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def _answer(self, deadline: float) -> Steps[str]:
+        with (yield from self._connect(deadline)) as connection:
+            return (yield from self._talk(connection, deadline))
+
+    def _talk(self, _connection: socket.socket, _deadline: float) -> Steps[str]:
+        yield from ()
+        return f"connected to {self.target}"
+
+    def _connect(self, deadline: float) -> Steps[socket.socket]:
+        """Connects to the first of the host's addresses that takes it; each gets its share of the time."""
+        found = yield from self._addresses(deadline)
+        error: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
+        for i, address in enumerate(found):
+            now = SYSTEM.now()
+            share = now + (deadline - now) / (len(found) - i)
+            try:
+                return (yield from _connected(address, share))
+            except OSError as caught:
+                error = caught
+        raise error
+
+    def _addresses(self, deadline: float) -> Steps[list[Address]]:
+        import socket
+
+        try:
+            return addresses(self.host, self.port, socket.AI_NUMERICHOST)
+        except OSError:
+            pass  # a name
+        lookup = self._lookup
+        if lookup is None or lookup.is_stale:
+            lookup = self._lookup = Lookup(self.host, self.port)
+        if not (yield from happens(lambda: lookup.finished is not None, deadline)):
+            raise DownError(f"{self.host} is not resolved yet")
+        if self._lookup is lookup:  # not one that another caller has started since
+            self._lookup = None
+        if lookup.error is not None:
+            raise DownError(f"{self.host} cannot be resolved: {lookup.error}")
+        return lookup.addresses
+
+
+def _connected(address: Address, deadline: float) -> Steps[socket.socket]:
+    import socket
+
+    family, kind, protocol, where = address
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.setblocking(False)
+        error = connection.connect_ex(where)
+        if error == errno.EINPROGRESS:
+            yield from wait_for(Writable, connection, deadline)
+            error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error and connection.getsockname() == connection.getpeername():
+            # Nobody listens, but on loopback the system happened to draw this very port for our own end.
+            error = errno.ECONNREFUSED
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _host(host: str) -> str:
+    try:
+        if host.isprintable() and not set(host) & set(" /[]@") and host.encode("idna"):
+            return host
+    except UnicodeError:
+        pass
+    raise SettingError(f"host: {host!r}: must be a host's name or address, without brackets, port or scheme")
+
+
+def _port(port: int) -> int:
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise SettingError(f"port: {port!r}: must be a number from 1 to 65535")
+    return port
