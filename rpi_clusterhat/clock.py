@@ -9,11 +9,19 @@ __all__ = ["SYSTEM", "Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """Seconds that only go forward, and two ways to let them pass. May be used from any thread."""
+    """What tells the time and waits. It may be used from any thread."""
 
-    def now(self) -> float: ...
-    def sleep(self, seconds: float) -> None: ...
-    async def asleep(self, seconds: float) -> None: ...
+    def now(self) -> float:
+        """Returns the time in seconds. It only goes forward, and where it starts has no meaning."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Blocks for so many seconds."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Waits for so many seconds in the running event loop."""
+        ...
 
 
 def _boottime() -> float:
@@ -28,19 +36,25 @@ _PIECE = 0.25
 
 
 class SystemClock:
-    """Seconds since the controller booted: the same in every process, blind to the wall clock, and
-    counting on while the machine sleeps (``CLOCK_BOOTTIME``; elsewhere than on Linux the monotonic clock)."""
+    """The system's clock: seconds since the controller booted.
+
+    It is the same in every process, does not follow the wall clock, and goes on while the machine is
+    suspended (``CLOCK_BOOTTIME``; on other systems than Linux it is the monotonic clock).
+    """
 
     def now(self) -> float:
+        """Returns the seconds since the boot."""
         return _now()
 
     def sleep(self, seconds: float) -> None:
+        """Blocks for so many seconds."""
         # In pieces: a signal that comes in the moment before the system's sleep begins does not end it.
         end = _now() + seconds
         while (rest := end - _now()) > 0:
             time.sleep(min(rest, _PIECE))
 
     async def asleep(self, seconds: float) -> None:
+        """Waits for so many seconds in the running event loop."""
         import asyncio  # the dearest import of all, and only this needs it
 
         await asyncio.sleep(max(0.0, seconds))

@@ -1,63 +1,79 @@
-"""Every error this library raises. One root; each leaf says when it is met and what to do.
+"""The errors that this library raises.
 
-Where a builtin fits what a caller would write in an ``except``, the error is that builtin too.
+All have one root. Where a caller would expect a builtin in an ``except``, the error is that builtin too.
 """
 
 
 class ClusterHatError(Exception):
-    """The root of all errors of this library."""
+    """Every error of this library is one of these."""
 
 
 class ClosedError(ClusterHatError):
     """The cluster or backend was closed before this call. Open a new one."""
 
 
-# What the user said ---------------------------------------------------------------------------------
+# Settings and names ---------------------------------------------------------------------------------
 
 
 class SettingError(ClusterHatError, ValueError):
-    """A setting, an option or a settings file is wrong. The text names the place (file and key),
-    the value and what is allowed."""
+    """A setting, an option or a settings file is wrong.
+
+    The text names the place (file and key), the value, and what is allowed.
+    """
 
 
 class NodeNameError(ClusterHatError, LookupError):
-    """A node's name or a list of names cannot be read, or names a node that this cluster does not
-    have. The text lists the names there are."""
+    """A list of nodes cannot be read, or names a node that this cluster does not have.
+
+    The text lists the names that there are.
+    """
 
     __str__ = Exception.__str__
 
 
 class UnsupportedError(ClusterHatError):
-    """The board has no such function: a v1 board has no LED control, say. Ask ``cluster.boards``."""
+    """The board has no such function: a v1 board has no LED control, for example.
+
+    ``cluster.boards`` lists the functions of each board.
+    """
 
 
 # The board and its backend ---------------------------------------------------------------------------
 
 
 class BoardNotFoundError(ClusterHatError, LookupError):
-    """No Cluster HAT describes itself to this controller. Say which one is fitted: ``board="2.3"``."""
+    """No Cluster HAT describes itself to this controller.
+
+    Say which one is fitted: ``board="2.3"``.
+    """
 
     __str__ = Exception.__str__
 
 
 class BackendError(ClusterHatError):
-    """The root of what goes wrong between the library and the hardware."""
+    """Something went wrong between the library and the hardware."""
 
 
 class UnknownBackendError(BackendError, LookupError):
-    """No installed distribution offers a backend of this name. The text lists those that are."""
+    """No installed distribution offers a backend of this name.
+
+    The text lists the names that there are.
+    """
 
     __str__ = Exception.__str__
 
 
 class AmbiguousBackendError(BackendError):
-    """Two distributions offer a backend of this name. Uninstall one of the two that the text names."""
+    """Two distributions offer a backend of this name.
+
+    Uninstall one of the two that the text names.
+    """
 
 
 class BackendUnavailableError(BackendError):
-    """The backend is installed and cannot be used here; the text says why and what to do.
+    """The backend is installed, but it cannot be used here. The text says why and what to do.
 
-    Met while opening, never later. Nothing was switched.
+    This happens while a cluster is opened, never later. Nothing was switched.
     """
 
 
@@ -70,102 +86,122 @@ class AccessDeniedError(BackendUnavailableError, PermissionError):
 
 
 class DeviceNotFoundError(BackendUnavailableError, FileNotFoundError):
-    """There is no such bus, chip, line or device. The text says which and how it comes to be."""
+    """There is no such bus, chip, line or device. The text names it and says what provides it."""
 
 
 class LineBusyError(BackendUnavailableError):
     """Another program or a kernel driver holds a line or an address. The text names the holder.
 
-    May be met at any time. End the holder, or use the backend that goes through it.
+    This can happen at any time. End the holder, or use the backend that goes through it.
     """
 
 
 class BusError(BackendError, OSError):
-    """The root of failed transfers. ``errno`` is the kernel's where it gave one."""
+    """A transfer failed. ``errno`` is the kernel's, where the kernel gave one."""
 
     def __str__(self) -> str:
         return self.strerror or Exception.__str__(self)
 
 
 class TransientBusError(BusError):
-    """Transfers failed in a way that can pass (no acknowledge, lost arbitration, time-out), and went
-    on failing through all tries. Retryable: nothing is known to have been written; read, then ask again."""
+    """A transfer failed in a way that can pass, and failed again each time it was retried.
+
+    Causes are a missing acknowledge, lost arbitration or a time-out. It is not known whether anything was
+    written: read, then try again.
+    """
 
 
 class DeviceGoneError(BusError):
-    """The bus or chip went away under an open backend. Not retryable: close the cluster, open a new one."""
+    """The bus or chip went away under an open backend.
+
+    Trying again does not help: close the cluster and open a new one.
+    """
 
 
 class StuckLineError(BackendError):
-    """A line was written and reads back as the opposite. Look at the board: a short, or a line that
-    something else drives."""
+    """A line was written and reads back as the opposite.
+
+    Look at the board for a short circuit, or for something else that drives the line.
+    """
 
 
 class PowerLostError(BackendError):
-    """The expander lost power since it was set up, and with it all its outputs. The operation was ended;
-    the next ``on``, ``off`` or ``init`` sets the expander up anew."""
+    """The expander lost power during an operation, and with it all its outputs.
+
+    The operation was ended. The next ``on``, ``off`` or ``init`` sets the expander up again.
+    """
 
 
 class LevelsNotHeldError(BackendError):
-    """The lines would drop back when this program ends, so nothing was switched. Use ``on --hold``, or a
-    backend that keeps its levels."""
+    """The lines would drop back when this program ends, so nothing was switched.
+
+    Use ``on --hold``, or a backend that keeps its levels.
+    """
 
 
 # Power ----------------------------------------------------------------------------------------------
 
 
 class TransitionError(ClusterHatError):
-    """An event that is not allowed in a node's state; the state is as it was."""
+    """An event is not allowed in the state that a node is in. The state has not changed."""
 
 
 class NodeFailedError(ClusterHatError):
-    """A node could not be brought to the state asked for; the text has the reason. Kept as the node's
-    ``failure`` until it is switched again."""
+    """A node could not be switched. The text has the reason.
+
+    The reason stays in the node's ``failure`` until the node is switched again. The other nodes of the same
+    call were switched.
+    """
 
 
 class SupersededError(ClusterHatError):
-    """While a node waited for its turn to be switched on, someone switched it off. The others are on."""
+    """A node was switched off by someone else while it waited for its turn to be switched on.
+
+    The other nodes of the same call are on.
+    """
 
 
 # Leases ---------------------------------------------------------------------------------------------
 
 
 class PoolError(ClusterHatError):
-    """The root of what keeps a pool from giving a node. ``retry_after`` says in how many seconds to ask
-    again, as far as the pool can tell; None where it cannot, or where asking again is no use."""
+    """The pool cannot give a node."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        """In how many seconds to ask again, where the pool can tell, else None."""
 
 
 class QueueFullError(PoolError):
-    """As many as ``queue`` allows wait for a node already. Refused at once; retryable."""
+    """As many leases as ``queue`` allows wait for a node already. Ask again later."""
 
 
 class LeaseTimeoutError(PoolError, TimeoutError):
-    """No node was to be had within ``queue_timeout``. What was begun goes on: retryable."""
+    """No node was available within ``queue_timeout``. Ask again: a boot that was started goes on."""
 
 
 class BootError(PoolError):
-    """The node that was to serve could not be switched on, and no other one could be tried. It is left alone
-    for ``retry_after`` seconds; the text has the reason."""
+    """The node that was chosen could not be switched on, and there was no other node to try.
+
+    The text has the reason. The node is not used for ``retry_after`` seconds.
+    """
 
 
 class BootTimeoutError(BootError, TimeoutError):
-    """The node that was to serve did not answer within ``boot_timeout``. Otherwise as `BootError`."""
+    """The node that was chosen did not answer within ``boot_timeout``. See `BootError`."""
 
 
 class NoNodeError(PoolError):
-    """No node may be used now: all that may be asked failed a short time ago. Retryable."""
+    """No node can be used now: all that are allowed failed a short time ago. Ask again later."""
 
 
 class NotReadyError(PoolError):
-    """Only a node that is ready was asked for (``passive``), and none is."""
+    """The lease was for a node that is ready (``passive``), and none is."""
 
 
 class PoolClosedError(PoolError, ClosedError):
-    """The pool is closed, or gives no new leases because it is being drained."""
+    """The pool is closed, or it is draining and gives no new leases."""
 
 
 # Locks ----------------------------------------------------------------------------------------------
@@ -178,5 +214,7 @@ class LockError(ClusterHatError, OSError):
 
 
 class LockTimeoutError(ClusterHatError, TimeoutError):
-    """Another process held a shared lock for longer than the time allowed. The text names the file.
-    Retryable."""
+    """Another process held a shared lock for longer than the time allowed.
+
+    The text names the file. Try again later.
+    """

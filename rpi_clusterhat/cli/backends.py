@@ -1,4 +1,4 @@
-"""``backends``: which are installed, and which can be used here."""
+"""The command ``backends`` lists which backends are installed and which can be used here."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _load(found: Installed) -> tuple[Plugin | None, str]:
 
 
 def _check_keys(boards: Iterable[BoardSettings], plugins: list[Plugin]) -> None:
-    """An option is known to one of the backends at least, where none is named."""
+    """Checks that at least one backend knows each option, where no backend is named."""
     known = {option.name for plugin in plugins for option in plugin.options}
     for board in boards:
         for key in board.options:

@@ -1,4 +1,4 @@
-"""``boards``: which are known, and which is fitted here."""
+"""The command ``boards`` lists which boards are known and which is fitted here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One run of the command, from its arguments to its exit code.
 
-What a command needs is imported when it runs: a ``status`` pays for nothing else.
+Each command imports what it needs when it runs, so that a ``status`` loads nothing else.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
         if os.environ.get(_DEBUG):
             raise
         out.error(
-            f"a mistake in this program: {type(error).__name__}: {error}: "
-            f"please run it again with {_DEBUG}=1 and report what it prints"
+            f"internal error: {type(error).__name__}: {error}: "
+            f"please run the command again with {_DEBUG}=1 and report what it prints"
         )
         return FAILED
 

@@ -1,4 +1,4 @@
-"""``completion``: a script for the shell, made by shtab from the parser."""
+"""The command ``completion`` prints a script for the shell, which shtab makes from the parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exit codes, and how an error is put to the user of the command."""
+"""The exit codes, and the text of an error as the user of the command sees it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DONE, FAILED, USAGE = 0, 1, 2
 
 
 def exit_code(error: ClusterHatError) -> int:
-    """2 for what the user can say otherwise, 1 for what the hardware or the system has to change."""
-    asked_wrongly = (SettingError, NodeNameError, UnknownBackendError, UnsupportedError)
-    return USAGE if isinstance(error, asked_wrongly) else FAILED
+    """Returns `USAGE` where another command line or settings file would help, else `FAILED`."""
+    usage_errors = (SettingError, NodeNameError, UnknownBackendError, UnsupportedError)
+    return USAGE if isinstance(error, usage_errors) else FAILED
 
 
 def described(error: ClusterHatError, args: argparse.Namespace | None) -> str:
-    """The error's text, with the option in place of the argument of `Cluster.open` that it stands for."""
+    """Returns an error's text, which names the option instead of the argument of `Cluster.open`."""
     text = str(error)
     if args is None or not isinstance(error, SettingError):
         return text

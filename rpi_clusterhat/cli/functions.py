@@ -1,4 +1,4 @@
-"""``alert``, ``led``, ``hub`` and ``wp``: what a board switches besides its nodes."""
+"""The commands ``alert``, ``led``, ``hub`` and ``wp`` switch the other functions of a board."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ def _switch(hat: Cluster, function: Function, action: str) -> None:
 
 
 def _is_high(hat: Cluster, name: str, *, on: bool) -> bool:
-    """Whether it is a high level that would be left: a low one is what a line drops back to."""
+    """Returns whether the line would be left at a high level, from which it would drop back."""
     return any(board.functions[name].level(on=on) for board in hat.boards if name in board.functions)

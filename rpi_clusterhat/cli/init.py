@@ -1,4 +1,4 @@
-"""``init``."""
+"""The command ``init`` sets an expander up that has not been since it got power."""
 
 from __future__ import annotations
 
@@ -40,5 +40,9 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             raise
         if not found:
             expander = any(board.expander for board in boards)
-            out.line("set up already" if expander else "nothing to set up: the board has no expander")
+            out.line(
+                "the expander is set up already"
+                if expander
+                else "nothing to set up: the board has no expander"
+            )
     return DONE

@@ -1,4 +1,4 @@
-"""``on``, ``off`` and ``cycle``."""
+"""The commands ``on``, ``off`` and ``cycle`` switch nodes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _switch(hat: Cluster, command: str, names: list[str]) -> None:
 
 
 def _hold(hat: Cluster, out: Output, signals: Signals) -> None:
-    """The way to end this is a signal."""
+    """Keeps the lines until a signal comes."""
     out.line(f"holding until Ctrl-C: the nodes then {'stay on' if hat.holds_levels else 'lose power'}")
     try:
         signals.wait()

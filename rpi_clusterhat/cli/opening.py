@@ -1,4 +1,4 @@
-"""From the options of the command line to an open cluster."""
+"""Opens the cluster that the options of the command line ask for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["node_standing", "not_held", "open_cluster", "said"]
 
 
 def said(args: argparse.Namespace) -> dict[str, object]:
-    """What the command line says of the settings that `rpi_clusterhat.settings.load_settings` gathers."""
+    """Returns what the command line says, for `rpi_clusterhat.settings.load_settings`."""
     return {
         "board": args.board,
         "backend": args.backend,
@@ -48,7 +48,7 @@ def not_held(hat: Cluster, remedy: str) -> LevelsNotHeldError:
 
 
 def node_standing(hat: Cluster) -> str:
-    """Which nodes have power, in words."""
+    """Reads which nodes have power, and says so in words."""
     try:
         nodes = hat.status().nodes
     except ClusterHatError as error:

@@ -1,4 +1,4 @@
-"""What the command prints: lines on standard output, one of them passing, and errors in one line."""
+"""Prints lines on standard output, a passing line among them, and errors on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def terminal_width() -> int:
-    """Columns of the terminal on standard output; 80 where there is none."""
+    """Returns the columns of the terminal on standard output, or 80 where there is none."""
     try:
         return os.get_terminal_size(1).columns or 80
     except OSError:
@@ -25,33 +25,36 @@ def terminal_width() -> int:
 
 
 class Output:
-    """Never raises for an output that cannot be written: what is being switched goes on."""
+    """The output of one run of the command.
+
+    It never raises for an output that cannot be written, so that switching goes on.
+    """
 
     def __init__(self) -> None:
         self.lost: OSError | None = None
-        """Why standard output takes nothing more."""
+        """The error after which standard output takes nothing more."""
         self._passing = False
 
     @property
     def terminal(self) -> bool:
-        """Whether standard output is a terminal on which a line can be written anew."""
+        """Whether standard output is a terminal on which a line can be overwritten."""
         return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb")
 
     def line(self, text: str) -> None:
-        """A line that stays. May hold several."""
+        """Prints a line, or several."""
         self._write(f"{self._clear()}{text}\n")
 
     def passing(self, text: str) -> None:
-        """A line that gives way to whatever is printed next; for terminals only."""
+        """Prints a line that the next output overwrites. It is for terminals only."""
         self._passing = True  # first: a signal may end the wait during which this is written
         self._write(_CLEAR_LINE + text[: terminal_width() - 1])
 
     def over(self, text: str, above: int) -> None:
-        """Lines in place of so many above; for terminals only."""
+        """Prints lines over so many lines above. It is for terminals only."""
         self._write(f"\x1b[{above}F\x1b[J{text}\n" if above else f"{text}\n")
 
     def error(self, text: str) -> None:
-        """One line on standard error."""
+        """Prints one line on standard error, after the program's name."""
         self.end()
         if sys.stderr is not None:
             try:
@@ -60,7 +63,7 @@ class Output:
                 pass  # there is nobody left to tell
 
     def end(self) -> None:
-        """Takes a passing line back and hands on what is buffered."""
+        """Removes a passing line and flushes what is buffered."""
         self._write(self._clear())
 
     def _clear(self) -> str:
@@ -90,7 +93,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, aligned; the last cell of a row may have any length."""
+    """Aligns rows of cells. The last cell of a row may have any length."""
     widths: dict[int, int] = {}
     for row in rows:
         for i, cell in enumerate(row[:-1]):
@@ -101,5 +104,5 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def listed(names: Sequence[str], verb: str = "") -> str:
-    """``p1, p2 are`` or ``p1 is``."""
+    """Lists names with what they are: ``p1, p2 are on`` or ``p1 is on``."""
     return f"{', '.join(names)}{verb and (' is ' if len(names) == 1 else ' are ')}{verb}"

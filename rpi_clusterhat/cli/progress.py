@@ -1,4 +1,4 @@
-"""What happens to the nodes while they are switched, as lines for people."""
+"""Prints what happens to the nodes while they are switched."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def board_line(event: BoardSetUp | PowerLost, boards: int) -> str:
     of_board = f" of board {event.board + 1}" if boards > 1 else ""
     if isinstance(event, PowerLost):
         return f"the expander{of_board} lost power, and its nodes with it"
-    return f"expander{of_board} set up: nobody had since it got power"
+    return f"expander{of_board} set up for the first time since it got power"
 
 
 class Progress:
-    """A subscriber to a cluster's events."""
+    """A subscriber that prints a cluster's events."""
 
     def __init__(self, names: Sequence[str], boards: int, out: Output, signals: Signals) -> None:
         self._names = names
@@ -79,6 +79,6 @@ class Progress:
         self._out.end()
 
     def show_unchanged(self, word: str) -> None:
-        """Of the nodes that nothing happened to: they are as was asked for."""
+        """Names the nodes that did not change, since they were as asked for."""
         if unchanged := [name for name in self._names if name not in self._changed]:
             self._out.line(f"{listed(unchanged, word)} already")

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like end the command where it waits, never between two accesses that belong together."""
+"""Lets Ctrl-C and other signals end the command where it waits, never between accesses of one operation."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ _TICK = 0.1
 
 
 class Signalled(BaseException):
-    """A signal asked the command to end. Like `KeyboardInterrupt` it is not to be met by accident."""
+    """A signal asked the command to end. Like `KeyboardInterrupt`, it is no `Exception`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
         self.standing = "nothing was switched"
-        """What to say of the state things are in."""
+        """What the nodes are like now, for the user."""
 
 
 class Signals:
     """A clock whose waiting ends with `Signalled` when SIGINT, SIGTERM or SIGHUP comes.
 
-    One that comes at another time is raised by the next wait or `check`; a second one before that, at once.
-    Signals that whoever started the command set to be ignored stay so. Where it is the ``last`` thing that
-    the process does, all are ignored when it is over, and cannot turn its exit code into another.
+    A signal that comes at another time is raised by the next wait or `check`. A second one before that is
+    raised at once. Signals that were ignored when the command was started stay ignored.
+
+    Args:
+        clock: What to wait with.
+        last: Whether the process ends with the command. Then signals are ignored when it is over, and cannot
+            change its exit code.
     """
 
     def __init__(self, clock: Clock, *, last: bool = False) -> None:
@@ -41,7 +45,7 @@ class Signals:
         self._pending: int | None = None
         self._former: dict[int, Any] = {}
         self.tick: Callable[[], None] | None = None
-        """Called again and again while waiting."""
+        """Is called again and again during a wait."""
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""``status``, once or again and again."""
+"""The command ``status`` shows what is on, once or each time that something changes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _headline(board: BoardStatus) -> list[str]:
     lines = [f"Cluster HAT {board.version}, backend {board.backend}"]
     if not board.set_up:
         lines.append(
-            "nobody has set up this expander since it got power: "
+            "this expander has not been set up since it got power: "
             f"run '{PROGRAM} init' (on and off do it first)"
         )
     return lines

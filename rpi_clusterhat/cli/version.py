@@ -1,4 +1,4 @@
-"""``version``."""
+"""The command ``version`` prints the version."""
 
 from __future__ import annotations
 

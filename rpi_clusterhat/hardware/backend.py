@@ -1,8 +1,8 @@
-"""What a backend is, and what its plugin says of it.
+"""The contract between the library and its backends.
 
-A backend drives a bank of lines. It knows offsets and levels (True is high), nothing of nodes. A plugin is
-a `Plugin` that an entry point of the group ``rpi_clusterhat.backends`` names; the built-in ones are found
-the same way as a stranger's.
+A backend drives a bank of lines. It knows offsets and levels (True is high), nothing of nodes. It is offered
+by a `Plugin` that an entry point of the group ``rpi_clusterhat.backends`` names. The built-in backends are
+found in the same way as those of other distributions.
 """
 
 from __future__ import annotations
@@ -33,37 +33,54 @@ __all__ = [
 
 
 class Backend(Protocol):
-    """A bank of lines, open.
+    """An open bank of lines.
 
-    Opening changes no level. The cluster calls a backend from one thread at a time, not always the same.
-    Errors are those of `rpi_clusterhat.errors`: `BackendError` and its kin, and those of locks; a call
-    after `close` raises `ClosedError`.
+    Opening changes no level. The cluster calls a backend from one thread at a time, but not always from the
+    same thread. A backend raises `BackendError` and its subclasses, and the errors of locks. A call after
+    `close` raises `ClosedError`.
     """
 
     @property
     def holds_levels(self) -> bool:
-        """Whether outputs keep their level once this is closed or its process has died: found out, not
-        assumed."""
+        """Whether outputs keep their level after `close` and after the end of the process.
+
+        A backend finds this out; it does not assume it.
+        """
         ...
 
     def read(self) -> Mapping[int, bool]:
-        """The level at the pin of each line, by offset. Never writes to the hardware."""
+        """Reads the level at the pin of each line. This writes nothing to the hardware.
+
+        Returns:
+            Levels by offset: True is high.
+
+        Raises:
+            BackendError: The lines cannot be read.
+        """
         ...
 
     def write(self, levels: Mapping[int, bool]) -> None:
-        """Makes these lines outputs with these levels, without a glitch on the way, together in one
-        transaction where the hardware can; the other lines are left as they are. A line that the backend was
-        not opened with is a `ValueError`, and nothing is written."""
+        """Makes lines outputs with the given levels, without a glitch in between.
+
+        All lines change in one transaction where the hardware can do that. Other lines stay as they are.
+
+        Args:
+            levels: Levels by offset: True is high.
+
+        Raises:
+            ValueError: The backend was not opened with one of the lines. Nothing is written.
+            BackendError: The lines cannot be written.
+        """
         ...
 
     def close(self) -> None:
-        """Gives the lines back. May be called again."""
+        """Gives the lines back. It may be called again."""
         ...
 
 
 @runtime_checkable
 class SupportsSetUp(Protocol):
-    """A backend whose bank starts out unset after it got power, such as an expander with all pins inputs."""
+    """A backend whose bank must be set up after it got power, such as an expander."""
 
     @property
     def is_set_up(self) -> bool:
@@ -71,7 +88,14 @@ class SupportsSetUp(Protocol):
         ...
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
-        """Sets the output levels first and only then makes the lines outputs."""
+        """Sets the output levels first, and only then makes the lines outputs.
+
+        Args:
+            levels: Levels by offset, for all lines of the bank: True is high.
+
+        Raises:
+            BackendError: The lines cannot be written.
+        """
         ...
 
 
@@ -80,7 +104,11 @@ class SupportsAddresses(Protocol):
     """A backend that knows where its nodes answer, as a simulated one does."""
 
     def addresses(self) -> Mapping[int, tuple[str, int]]:
-        """Host and TCP port, by the offset of the node's line."""
+        """Says where each node answers.
+
+        Returns:
+            Host and TCP port, by the offset of the node's power line.
+        """
         ...
 
 
@@ -89,27 +117,35 @@ class Line(Frozen):
 
     offset: int
     name: str
-    """What it switches: ``p1`` …, ``alert``, ``led``, ``hub``, ``wp``. For labels and the simulation."""
+    """What the line switches: ``p1`` …, ``alert``, ``led``, ``hub``, ``wp``. It serves as a label."""
 
 
 class OpenRequest(Frozen):
-    """What a plugin gets to open its backend with."""
+    """What a plugin gets when it is asked to open its backend."""
 
     lines: Sequence[Line]
     options: Mapping[str, Any]
-    """A value for each of the plugin's options."""
+    """A parsed value for each of the plugin's options, by name."""
     clock: Clock
     lock_dir: str
-    """Where locks that processes share have their files."""
+    """The folder for the files of locks that processes share."""
     shared: dict[str, Any]
-    """Objects that the banks of one cluster share; empty for the first of them."""
+    """Objects that the banks of one cluster share. It is empty for the first bank."""
     expander: bool = False
-    """Whether the offsets are those of an I2C expander rather than of the controller's header: a backend that
-    finds the header's chip by itself must not do so then."""
+    """Whether the offsets are those of an I2C expander, not of the controller's header.
+
+    A backend that finds the header's chip by itself must not do so then.
+    """
 
     def claim(self, what: str) -> None:
-        """Notes that this board uses what this text names; raises `SettingError` where another board of the
-        cluster does so already, as two would switch each other's nodes."""
+        """Claims a device for this board: two boards on one device would switch each other's nodes.
+
+        Args:
+            what: Names the device, as an error will show it.
+
+        Raises:
+            SettingError: Another board of the cluster has claimed it.
+        """
         claimed: set[str] = self.shared.setdefault("claimed", set())
         if what in claimed:
             raise SettingError(f"two boards of this cluster use {what}: say which one each of them uses")
@@ -121,7 +157,7 @@ class Option(Frozen):
 
     name: str
     parse: Callable[[str], Any]
-    """From text; raises `ValueError` whose text says what is allowed."""
+    """Makes the value from text, or raises a ValueError whose text says what is allowed."""
     default: Any
     help: str
 
@@ -131,20 +167,33 @@ def _usable(options: Mapping[str, Any]) -> None:
 
 
 class Plugin(Frozen):
-    """What the entry point names."""
+    """What an entry point of the group ``rpi_clusterhat.backends`` names."""
 
     summary: str
     options: Sequence[Option]
     open: Callable[[OpenRequest], Backend]
-    """Opens the backend, or raises `BackendUnavailableError` from its cause. Imports third parties here."""
+    """Opens the backend, or raises `BackendUnavailableError` from its cause.
+
+    This is the place to import third-party modules.
+    """
     check: Callable[[Mapping[str, Any]], None] = _usable
-    """Raises the `BackendUnavailableError` that opening with these options would; opens and changes
-    nothing."""
+    """Raises the `BackendUnavailableError` that opening with these options would raise.
+
+    It opens and changes nothing.
+    """
     board: str | None = None
-    """The version of the board to take where none is said, instead of looking for one: for simulations."""
+    """For simulations: the version of the board, where no setting gives one."""
 
 
 def parse_bool(text: str) -> bool:
+    """Parses an option that is yes or no.
+
+    Args:
+        text: ``yes``, ``true``, ``on`` or ``1``, or their opposites, in upper or lower case.
+
+    Raises:
+        ValueError: The text is something else.
+    """
     word = text.strip().lower()
     if word in ("1", "yes", "true", "on"):
         return True
@@ -154,7 +203,16 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_int(low: int, high: int, *, form: str = "d") -> Callable[[str], int]:
-    """A parser for a whole number in a range, decimal or ``0x`` hexadecimal."""
+    """Makes a parser for a whole number, decimal or ``0x`` hexadecimal.
+
+    Args:
+        low: The least number allowed.
+        high: The greatest number allowed.
+        form: How errors show the bounds: ``d`` in decimal, ``x`` in hexadecimal.
+
+    Returns:
+        A function for `Option`: it takes text, and raises ValueError where the text is no such number.
+    """
 
     def parse(text: str) -> int:
         allowed = (

@@ -1,4 +1,4 @@
-"""What is on each version of the Cluster HAT, and which one is fitted.
+"""The versions of the Cluster HAT as data, and the detection of the one that is fitted.
 
 Source of the lines and levels: the vendor's control script and udev rules in ``burtyb/clusterhat-image``,
 and the vendor's support pages.
@@ -25,42 +25,52 @@ SIZE = 4
 
 
 class Role(Frozen):
-    """The line of a function and its active level."""
+    """The line of a node or of a function, and its active level."""
 
     offset: int
+    """The GPIO line of the controller, or the bit of the expander."""
     active_low: bool = False
+    """Whether a low level is on."""
 
     def level(self, *, on: bool) -> bool:
-        """The level at the line for on or off."""
+        """Returns the level for on or off: True is high."""
         return on is not self.active_low
 
     def is_on(self, levels: Mapping[int, bool]) -> bool:
+        """Returns whether the line is on, by levels of its bank."""
         return levels[self.offset] is not self.active_low
 
 
 class Board(Frozen):
-    """A board as data: what its lines do."""
+    """A version of the Cluster HAT as data: what its lines do."""
 
     version: str
     size: int
-    """How many nodes are in use."""
+    """How many sockets are in use, counted from P1."""
     power: tuple[Role, ...]
-    """The power switches of all its sockets, those in use first."""
+    """The power switches of all sockets, also of those that are not in use."""
     functions: Mapping[str, Role]
-    """Of ``alert``, ``led``, ``hub`` and ``wp`` those that it has."""
+    """The functions that the board has, of ``alert``, ``led``, ``hub`` and ``wp``."""
     expander: bool
-    """Whether the lines are those of an I2C expander, which has to be set up after it got power."""
+    """Whether the lines are those of an I2C expander, which must be set up after it got power."""
     backends: tuple[str, ...]
-    """Which backends to try, best first."""
+    """The backends to try, best first."""
 
     @property
     def lines(self) -> list[Line]:
+        """All lines of the board, those of sockets that are not in use too."""
         nodes = [Line(role.offset, f"p{i}") for i, role in enumerate(self.power, 1)]
         return nodes + [Line(role.offset, name) for name, role in self.functions.items()]
 
     def first_levels(self, pins: Mapping[int, bool]) -> dict[int, bool]:
-        """What to set up an expander with that nobody has set up: the nodes all on if all their pins read
-        high (the power-on-state jumper), else all off; write protect, LEDs and hub on, ALERT off."""
+        """Returns the levels for an expander that has not been set up.
+
+        All nodes are on if all their pins read high (the power-on state jumper), else all nodes are off.
+        Write protection, LEDs and hub are on, ALERT is off.
+
+        Args:
+            pins: What the pins show as inputs, by offset.
+        """
         nodes_on = all(pins[role.offset] for role in self.power)
         levels = {role.offset: role.level(on=nodes_on) for role in self.power}
         for name, role in self.functions.items():
@@ -111,9 +121,15 @@ _ALLOWED = "1.x, 2.x or 3.x with x from 0 to 15, such as 2.3"
 
 
 def board(version: str, size: int = SIZE, *, where: str = "board") -> Board:
-    """The board of a version such as ``2.3`` with so many nodes (1 to 4) in use.
+    """Looks up a board by its version.
 
-    Raises `SettingError`, which begins with ``where``.
+    Args:
+        version: Such as ``2.3``.
+        size: How many sockets are in use, 1 to 4.
+        where: What an error names as the place of the setting.
+
+    Raises:
+        SettingError: There is no such version, or no such number of sockets.
     """
     major, dot, minor = version.strip().lower().removeprefix("v").partition(".")
     known = major in ("1", "2", "3") and dot and minor.isascii() and minor.isdigit() and len(minor) <= 2
@@ -127,10 +143,16 @@ def board(version: str, size: int = SIZE, *, where: str = "board") -> Board:
 
 
 def detect(device_tree: str = DEVICE_TREE) -> str:
-    """The version of the Cluster HAT that describes itself to this controller.
+    """Finds the version of the fitted Cluster HAT by the description that the kernel has read from it.
 
-    Raises `BoardNotFoundError` where none does: no HAT, another HAT, or a controller that reads no HAT's
-    description.
+    Args:
+        device_tree: The folder in which the kernel shows the description.
+
+    Returns:
+        The version, such as ``2.3``.
+
+    Raises:
+        BoardNotFoundError: There is no HAT, it is another HAT, or this controller reads no descriptions.
     """
     say = "say which one is fitted, for example board='2.3' or --board 2.3"
     product = _property(device_tree, "product")
@@ -157,7 +179,7 @@ def _property(folder: str, name: str) -> str | None:
 
 
 def node_names(boards: Sequence[Board]) -> list[list[str]]:
-    """The names of the nodes of each board: numbered on from board to board."""
+    """Returns the names of each board's nodes, which are numbered on from board to board."""
     names: list[list[str]] = []
     number = 1
     for one in boards:

@@ -1,4 +1,7 @@
-"""Which backends are installed, and how one is loaded: without importing those that are not asked for."""
+"""Finds installed backends by their entry points and loads the one that is asked for.
+
+The others are not imported.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,11 @@ class Installed(Frozen):
 
 
 def installed() -> list[Installed]:
-    """All plugins on the import path, by name. Imports none of them."""
+    """Lists all plugins on the import path. It imports none of them.
+
+    Returns:
+        The plugins, sorted by name.
+    """
     from importlib.metadata import entry_points
 
     found = {
@@ -43,9 +50,9 @@ def installed() -> list[Installed]:
 
 
 def _scan(name: str) -> list[Installed]:
-    """The plugins of this name that lie in plain folders on the import path.
+    """Finds the plugins of a name in the plain folders of the import path.
 
-    What `installed` finds there, without the import of importlib.metadata, which alone took longer (36 ms)
+    It finds there what `installed` does, without importing importlib.metadata: that alone took longer (36 ms)
     than a whole ``status`` takes without it.
     """
     import os
@@ -80,10 +87,15 @@ def _scan(name: str) -> list[Installed]:
 
 
 def load(name: str) -> Plugin:
-    """The plugin of this name, imported.
+    """Imports the plugin of a name.
 
-    Raises `UnknownBackendError`, `AmbiguousBackendError`, or `BackendUnavailableError` where its module
-    does not import.
+    Args:
+        name: The name of the backend, such as ``i2c``.
+
+    Raises:
+        UnknownBackendError: No installed distribution offers a backend of this name.
+        AmbiguousBackendError: Two distributions offer one.
+        BackendUnavailableError: Its module cannot be imported.
     """
     matches = _scan(name) or [p for p in installed() if p.name == name]
     if not matches:
@@ -114,10 +126,21 @@ def load(name: str) -> Plugin:
 def parse_options(
     name: str, plugin: Plugin, given: Mapping[str, object], where: str | Mapping[str, str]
 ) -> dict[str, Any]:
-    """A value for each option of the plugin. ``where`` is the place to name in errors, or one for each key.
+    """Parses the options that a user gave for a backend.
 
-    Values that are not text are taken by their text, so that ``32``, ``"32"`` and ``"0x20"`` are one.
-    Raises `SettingError`.
+    Values that are no text are turned into text first, so that ``32``, ``"32"`` and ``"0x20"`` are the same.
+
+    Args:
+        name: The backend's name, for errors.
+        plugin: The backend's plugin, which knows its options.
+        given: The values by option.
+        where: The place that errors name, or one for each key of ``given``.
+
+    Returns:
+        A value for each option of the plugin, its default where none was given.
+
+    Raises:
+        SettingError: There is no such option, or its value is not allowed.
     """
 
     def place(key: str) -> str:

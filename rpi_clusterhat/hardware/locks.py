@@ -1,8 +1,8 @@
-"""Locks that processes share, whoever runs them.
+"""Locks that all processes share, also those of different users.
 
-A lock is a small file in the system's lock folder, readable and writable by everyone: two users who
-may both switch nodes must take part in the same lock. The kernel holds the locks, so they end with
-their process, however it ends. Nothing here trusts what a file contains.
+A lock is a small file in the system's lock folder. Everyone may read and write it: two users who may both
+switch nodes must use the same lock. The kernel holds the locks, so a lock ends with its process, however that
+ends. Nothing here trusts what a file contains.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 def lock_path(folder: str, name: str) -> str:
-    """The file of the lock of this name; characters that a file name should not have become ``_``."""
+    """Returns the path of a lock's file. Characters that a file name should not have become ``_``."""
     safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
     return os.path.join(folder, f"rpi-clusterhat.{safe}.lock")
 
@@ -146,9 +146,14 @@ def _cannot(verb: str, path: str, error: OSError) -> LockError:
 
 
 class FileLock:
-    """An exclusive lock for moments: a read-modify-write of one register, one rewrite of one file.
+    """An exclusive lock for moments, such as the read-modify-write of a register or the rewrite of a file.
 
-    May be used from any thread and process; each ``hold()`` is for itself, also within one process.
+    It may be used from any thread and process. Two calls of `hold` exclude each other within one process too.
+
+    Args:
+        path: The lock's file; see `lock_path`.
+        timeout: For how many seconds to wait for another holder.
+        clock: What to wait with.
     """
 
     def __init__(self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM) -> None:
@@ -161,7 +166,12 @@ class FileLock:
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Waits for the lock for ``timeout`` seconds at most, then raises `LockTimeoutError`."""
+        """Holds the lock for the length of a ``with`` block.
+
+        Raises:
+            LockTimeoutError: Another holder has kept it for the whole time-out.
+            LockError: The file cannot be opened or made.
+        """
         deadline = self._clock.now() + self._timeout
         while True:
             file = _File(self.path)
@@ -190,29 +200,36 @@ class FileLock:
 
 
 class Ticket(Protocol):
-    """A place in a turnstile's queue. Belongs to one thread or task at a time."""
+    """A place in a turnstile's queue. It belongs to one thread or task at a time."""
 
     def is_first(self) -> bool:
-        """Whether all who came before are gone. Once true it stays so until `close`. Never waits."""
+        """Returns whether all who came before are gone. Once true, it stays true until `close`."""
         ...
 
     def load(self) -> bytes:
-        """The record, at most `RECORD_SIZE` bytes. For the first in the queue; a hint for others."""
+        """Returns the record, at most `RECORD_SIZE` bytes. It counts for the first in the queue only."""
         ...
 
     def store(self, record: bytes) -> None:
-        """Replaces the record. For the first in the queue only."""
+        """Replaces the record. Only the first in the queue may do so."""
         ...
 
     def close(self) -> None:
-        """Leaves the queue. May be called again."""
+        """Leaves the queue. It may be called again."""
         ...
 
 
 class Turnstile(Protocol):
-    """A queue, served in turn, with a small record that whoever is first may read and replace."""
+    """A queue that is served in turn, with a small record that the first in it may read and replace."""
 
-    def join(self) -> Ticket: ...
+    def join(self) -> Ticket:
+        """Joins the end of the queue. It never waits for others to leave.
+
+        Raises:
+            LockError: The queue cannot be reached.
+            LockTimeoutError: Another process stays in the middle of joining.
+        """
+        ...
 
 
 RECORD_SIZE = 64
@@ -249,9 +266,15 @@ def _write(file: _File, content: bytes, at: int) -> None:
 class FileTurnstile:
     """A turnstile that processes share.
 
-    Each ticket is a byte of the file that its holder has locked. To be first is that a shared lock on all
-    lower bytes can be had: the kernel grants it when everyone before has left or has died. So the
-    order is strict, and no dead process is waited for. Needs Linux (open file description locks, since 3.15).
+    Each ticket is a byte of the file that its holder has locked. A ticket is first when a shared lock on all
+    lower bytes can be had: the kernel grants it when everyone before has left or has died. So the order is
+    strict, and nobody waits for a dead process. It needs open file description locks, which Linux has since
+    3.15. It may be used from any thread and process.
+
+    Args:
+        path: The turnstile's file; see `lock_path`.
+        timeout: For how many seconds to wait for another process that is joining.
+        clock: What to wait with.
     """
 
     def __init__(self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM) -> None:
@@ -266,7 +289,7 @@ class FileTurnstile:
         return _FileTicket(*self.draw(), turnstile=self)
 
     def draw(self) -> tuple[_File, int]:
-        """A new ticket's number, its byte locked in this opening of the file."""
+        """Draws a ticket: opens the file, and locks the byte of the next number in it."""
         file = _File(self.path)
         try:
             number = self._draw(file)
@@ -333,7 +356,10 @@ class _FileTicket:
 
 
 class LocalTurnstile:
-    """A turnstile within one process, for a simulated rail that nobody else can reach."""
+    """A turnstile within one process, for a simulated rail that no other process can reach.
+
+    It may be used from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""From what the settings say of a board to an open backend: which version, which backend."""
+"""Opens a board as the settings say: finds its version, chooses its backend and opens it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,23 @@ __all__ = ["open_board"]
 def open_board(
     said: BoardSettings, settings: Settings, clock: Clock, shared: dict[str, Any], device_tree: str
 ) -> tuple[Board, Backend, str]:
-    """Opens one board: what it is, its backend and the backend's name.
+    """Opens one board. This switches nothing.
 
-    Raises `SettingError`, `BoardNotFoundError`, `UnknownBackendError`, `BackendUnavailableError`.
+    Args:
+        said: What the settings say of this board.
+        settings: The settings that all boards share.
+        clock: What the backend waits with.
+        shared: Objects that the banks of one cluster share; see `OpenRequest`.
+        device_tree: The folder in which the kernel shows a HAT's description.
+
+    Returns:
+        The board, its open backend, and the backend's name.
+
+    Raises:
+        SettingError: A setting of the board or an option of the backend is wrong.
+        BoardNotFoundError: No version is set, and no HAT describes itself.
+        UnknownBackendError: There is no such backend.
+        BackendUnavailableError: No backend can be used here.
     """
     plugin = load(said.backend) if said.backend else None
     if said.backend and plugin:  # what is wrong with them is said before a board is looked for
@@ -48,8 +62,10 @@ def open_board(
 def _first_usable(
     one: Board, options: Mapping[str, object], open_with: Callable[[str, Plugin], Backend]
 ) -> tuple[Backend, str]:
-    """The first backend that can be used here and keeps its levels, else the first that can be used. An
-    option that was given rules out those that have no such option."""
+    """Opens the first backend that can be used here and keeps its levels, else the first that can be used.
+
+    An option that was given rules out the backends that have no such option.
+    """
     reasons: list[str] = []
     opened: list[tuple[Backend, str]] = []
     best: tuple[Backend, str] | None = None

@@ -1,4 +1,4 @@
-"""What users and plugin authors test with. Needs no hardware and no test framework."""
+"""What users and plugin authors test with. It needs no hardware and no test framework."""
 
 from .clock import FakeClock
 from .conformance import BackendConformance

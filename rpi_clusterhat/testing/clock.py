@@ -19,12 +19,15 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class FakeClock:
-    """A `rpi_clusterhat.clock.Clock` on which waiting takes no time: who sleeps moves it.
+    """A `rpi_clusterhat.clock.Clock` on which waiting takes no time: a sleep moves the clock.
 
-    Of several tasks that sleep, the one that is due first moves the clock and wakes first. With ``by_hand``
-    a task's sleep does not move it: time stands still until `advance` or `pass_time`, which is for programs
-    that wait for things that may happen. May be used from any thread; ``asleep`` and ``pass_time`` from one
-    event loop at a time.
+    Of several tasks that sleep, the one that is due first moves the clock and wakes first. It may be used
+    from any thread, but `asleep` and `pass_time` from one event loop at a time.
+
+    Args:
+        start: What the clock shows at first, in seconds.
+        by_hand: Whether time stands still until `advance` or `pass_time`, also while tasks sleep. This is for
+            programs that wait for things that may happen.
     """
 
     def __init__(self, start: float = 1000.0, *, by_hand: bool = False) -> None:
@@ -35,16 +38,21 @@ class FakeClock:
         self._sleepers: dict[tuple[float, int], tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
         self._number = count()
         self.sleeps: list[float] = []
-        """What was slept, in order: an assertion on it says who waited for how long."""
+        """The seconds of each sleep, in order."""
 
     def __repr__(self) -> str:
         return f"<FakeClock {self._now:g}>"
 
     def now(self) -> float:
+        """Returns what the clock shows, in seconds."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Lets this many seconds pass."""
+        """Lets time pass, and wakes the tasks that are due.
+
+        Args:
+            seconds: How many seconds pass.
+        """
         with self._lock:
             self._now += seconds
             woken = [self._sleepers.pop(due) for due in sorted(self._sleepers) if due[0] <= self._now]
@@ -52,8 +60,12 @@ class FakeClock:
             loop.call_soon_threadsafe(_wake, future)
 
     async def pass_time(self, seconds: float, *, turns: int = 50) -> None:
-        """Lets this many seconds pass, from one sleeper's end to the next, with ``turns`` turns of the event
-        loop for all tasks after each."""
+        """Lets time pass in steps, from one sleeper's end to the next. All tasks run after each step.
+
+        Args:
+            seconds: How many seconds pass in all.
+            turns: How many turns of the event loop tasks get after each step.
+        """
         import asyncio
 
         end = self._now + seconds
@@ -66,11 +78,13 @@ class FakeClock:
             self.advance(max(0.0, min(due, end) - self._now))
 
     def sleep(self, seconds: float) -> None:
+        """Moves the clock by so many seconds."""
         if seconds > 0:
             self.sleeps.append(seconds)
             self.advance(seconds)
 
     async def asleep(self, seconds: float) -> None:
+        """Lets other tasks run until the clock has moved by so many seconds."""
         import asyncio
 
         if seconds <= 0:

@@ -1,4 +1,4 @@
-"""The tests that every backend passes, the built-in ones and a stranger's.
+"""The tests that every backend has to pass, a built-in one or another.
 
 Inherit `BackendConformance` in a test module, give it a bank to work on, and run it with pytest:
 
@@ -32,28 +32,43 @@ def _raises(expected: type[Exception], call: Callable[[], object]) -> None:
 
 
 class BackendConformance:
-    """What `rpi_clusterhat.hardware.backend.Backend` promises, as tests. Each test gets a bank as `offsets`
-    describes it, in the state that `reset` puts it in: lines that can be switched, all low, set up."""
+    """What `rpi_clusterhat.hardware.backend.Backend` promises, as tests.
+
+    Override `offsets`, `reset`, `open` and `outside`, and `make_unset` for a bank that has to be set up. Each
+    test gets the bank in the state that `reset` puts it in: set up, with all lines low.
+    """
 
     offsets: Sequence[int] = (0, 1, 2, 3)
-    """Offsets of lines that the backend was opened with and that tests may switch; at least three."""
+    """Lines that the backend is opened with and that tests may switch: at least three."""
 
     foreign_offset = 4711
-    """An offset that the backend was not opened with."""
+    """A line that the backend is not opened with."""
 
     def reset(self) -> None:
-        """Puts the bank into the state in which each test begins. Called before each test."""
+        """Puts the bank into the state in which each test begins. It is called before each test."""
 
     def open(self) -> Backend:
-        """Opens the backend on the bank, as a new program would."""
+        """Opens the backend on the bank, as a new program would.
+
+        Returns:
+            The open backend. The suite closes it.
+        """
         raise NotImplementedError
 
     def outside(self) -> Mapping[int, bool]:
-        """The levels of `offsets` as a meter at the pins would show them, not by way of the backend."""
+        """Measures the levels at the pins without the backend, as a meter would.
+
+        Returns:
+            The levels of at least `offsets`, by offset: True is high.
+        """
         raise NotImplementedError
 
     def make_unset(self) -> bool:
-        """Takes the bank back to how it comes out of a power loss; False where it has no such state."""
+        """Puts the bank into the state in which it is after a power loss.
+
+        Returns:
+            False where the bank has no such state.
+        """
         return False
 
     def setup_method(self) -> None:

@@ -43,22 +43,31 @@ class _Fault(NamedTuple):
 
 
 class FakeExpander:
-    """A PCA9554 or XRA1200P that has just got power. May be used from any thread.
+    """A PCA9554 or XRA1200P that has just got power.
 
-    ``pins`` are the levels, one bit each, that the outside gives to pins while they are inputs, such as the
-    POS jumper of a Cluster HAT. ``stuck`` are pins that show a level whatever drives them, by offset. Both
-    may be changed at any time, as may the registers by `output`, `polarity` and `direction`: that is what
-    another program on the bus does, without it being counted or logged.
+    `pins`, `stuck` and the registers may be changed at any time, as another program on the bus would do it:
+    such changes are not counted. It may be used from any thread.
+
+    Args:
+        chip: ``PCA9554`` or ``XRA1200P``.
+        pins: The levels that the outside gives to pins while they are inputs, one bit each, such as those of
+            a Cluster HAT's power-on state jumper.
+
+    Raises:
+        ValueError: There is no such chip.
     """
 
     def __init__(self, chip: str = "PCA9554", *, pins: int = 0x00) -> None:
         if chip not in _RESET:
             raise ValueError(f"chip {chip!r}: must be one of {', '.join(_RESET)}")
         self.chip = chip
+        """``PCA9554`` or ``XRA1200P``."""
         self.pins = pins
+        """The levels that the outside gives to pins while they are inputs, one bit each."""
         self.stuck: dict[int, bool] = {}
+        """Pins that show a level whatever drives them, by offset."""
         self.transactions = 0
-        """All that addressed this expander, failed ones too."""
+        """How many transactions addressed this expander, failed ones too."""
         self.reads = 0
         """How many times a register's value was read."""
         self.writes = 0
@@ -79,7 +88,7 @@ class FakeExpander:
 
     @property
     def levels(self) -> int:
-        """What a meter at the pins shows, one bit each."""
+        """The levels that a meter at the pins shows, one bit each."""
         with self._lock:
             direction = self._registers[_DIRECTION]
             levels = self._registers[_OUTPUT] & ~direction | self.pins & direction
@@ -98,7 +107,7 @@ class FakeExpander:
 
     @property
     def polarity(self) -> int:
-        """The polarity inversion register: inverts what is read of pins that are inputs."""
+        """The polarity inversion register: a 1 inverts what is read of a pin that is an input."""
         return self._registers[_POLARITY]
 
     @polarity.setter
@@ -107,7 +116,7 @@ class FakeExpander:
 
     @property
     def direction(self) -> int:
-        """The direction register: 1 is an input."""
+        """The direction register: a 1 makes a pin an input."""
         return self._registers[_DIRECTION]
 
     @direction.setter
@@ -115,13 +124,13 @@ class FakeExpander:
         self._registers[_DIRECTION] = value
 
     def lose_power(self) -> None:
-        """Takes the power away and gives it back: every register has its reset value."""
+        """Takes the power away and gives it back: every register then has its reset value."""
         with self._lock:
             self._registers[:] = _RESET[self.chip]
             self._pointer = 0
 
     def reset_counts(self) -> None:
-        """Begins to count and to log anew. Faults and hooks stay due when they were."""
+        """Starts counts and log anew. Faults and hooks stay due when they were."""
         with self._lock:
             done, self.transactions, self.reads, self.writes = self.transactions, 0, 0, 0
             self.log.clear()
@@ -129,11 +138,15 @@ class FakeExpander:
             self._hooks = [(at - done, action) for at, action in self._hooks]
 
     def fail(self, errno: int = EREMOTEIO, *, at: int = 1, times: int | None = 1, applied: int = 0) -> None:
-        """Lets transactions fail with this errno: ``times`` of them (None: all) from the ``at``-th on, where
-        1 is the next. So many of a transaction's messages as ``applied`` says still take effect; a register
-        that is read is two messages, one that is written is one.
+        """Lets transactions fail.
 
-        A missing acknowledge is EREMOTEIO, a bus that hangs ETIMEDOUT, lost arbitration EAGAIN.
+        Args:
+            errno: The error: EREMOTEIO for a missing acknowledge, ETIMEDOUT for a bus that hangs, EAGAIN for
+                lost arbitration.
+            at: The first transaction that fails, where 1 is the next one.
+            times: How many transactions fail; None for all from then on.
+            applied: How many messages of such a transaction still take effect. A register that is read takes
+                two messages, a register that is written takes one.
         """
         with self._lock:
             first = self.transactions + at
@@ -141,20 +154,33 @@ class FakeExpander:
             self._faults.append(_Fault(first, last, errno, applied))
 
     def heal(self) -> None:
-        """Ends all faults, and forgets those that are still to come."""
+        """Ends all faults, also those that are still to come."""
         with self._lock:
             self._faults.clear()
 
     def before(self, action: Callable[[], object], *, at: int = 1) -> None:
-        """Calls ``action`` once, just before the ``at``-th transaction, where 1 is the next: what the outside
-        does in the middle of an operation. It may use the bus itself, and it may wait for another thread that
-        does; its transactions are counted as any."""
+        """Has something happen in the middle of an operation, just before a transaction.
+
+        Args:
+            action: Is called once. It may use the bus, whose transactions are counted as any others, and may
+                wait for another thread that uses it.
+            at: The transaction before which it is called, where 1 is the next one.
+        """
         with self._lock:
             self._hooks.append((self.transactions + at, action))
 
     def transfer(self, messages: Sequence[_Message]) -> list[bytes]:
-        """One transaction: writes the bytes of each message or reads as many as it says, in turn, and returns
-        what was read. Raises `OSError`."""
+        """Performs one transaction.
+
+        Args:
+            messages: In turn, bytes to write, or how many bytes to read.
+
+        Returns:
+            The bytes of each message that read.
+
+        Raises:
+            OSError: The chip does not acknowledge, or the transaction was to fail.
+        """
         with self._lock:
             self.transactions += 1
             number = self.transactions
@@ -194,11 +220,14 @@ class FakeExpander:
 
 
 class FakeSMBus:
-    """One opening of a bus: what the i2c backend calls of ``smbus2.SMBus``, in front of expanders by address.
+    """An open I2C bus with expanders, with the methods of ``smbus2.SMBus`` that the ``i2c`` backend calls.
 
-    Several may share an expander, as programs do. ``i2c=False`` is an adapter that knows only the transfers
-    of SMBus. As on a Raspberry Pi's controller, only the last message of a combined transaction may be a
-    read. May be used from any thread.
+    Several of these may share an expander, as programs do. As on a Raspberry Pi's controller, only the last
+    message of a combined transaction may be a read. It may be used from any thread.
+
+    Args:
+        expanders: The expanders by their 7-bit address.
+        i2c: False for an adapter that can do the transfers of SMBus only.
     """
 
     def __init__(self, expanders: Mapping[int, FakeExpander], *, i2c: bool = True) -> None:
@@ -211,17 +240,35 @@ class FakeSMBus:
         return f"<FakeSMBus {addresses}{' closed' if self.closed else ''}>"
 
     def read_byte_data(self, i2c_addr: int, register: int) -> int:
-        """The value of a register. Raises `OSError`: errno 121 where nothing answers."""
+        """Reads a register.
+
+        Returns:
+            Its value, 0 to 255.
+
+        Raises:
+            OSError: Nothing answers (errno 121), or the transaction was to fail.
+        """
         [answer] = self._expander(i2c_addr).transfer([bytes([register]), 1])
         return answer[0]
 
     def write_byte_data(self, i2c_addr: int, register: int, value: int) -> None:
-        """Writes a register. Raises `OSError`: errno 121 where nothing answers."""
+        """Writes a register.
+
+        Raises:
+            OSError: Nothing answers (errno 121), or the transaction was to fail.
+        """
         self._expander(i2c_addr).transfer([bytes([register, value])])
 
     def i2c_rdwr(self, *i2c_msgs: Any) -> None:
-        """One combined transaction, of ``smbus2.i2c_msg`` for one address. Raises `OSError`: errno 95 for
-        one that the adapter cannot do."""
+        """Performs one combined transaction.
+
+        Args:
+            i2c_msgs: Messages of the type ``smbus2.i2c_msg``, all for one address.
+
+        Raises:
+            OSError: The adapter cannot do it (errno 95), nothing answers (errno 121), or the transaction was
+                to fail.
+        """
         [address] = {message.addr for message in i2c_msgs}
         reading = [bool(message.flags & _I2C_M_RD) for message in i2c_msgs]
         expander = self._expander(address)
@@ -238,7 +285,7 @@ class FakeSMBus:
                 i2c_msgs[-1].buf[i] = bytes([value])
 
     def close(self) -> None:
-        """May be called again."""
+        """Closes the bus. It may be called again."""
         self.closed = True
 
     def _expander(self, address: int) -> FakeExpander:

@@ -85,7 +85,7 @@ def test_cycle(command: Command, expander: FakeExpander) -> None:
 
 def test_an_expander_that_nobody_has_set_up_is_set_up_first(command: Command, expander: FakeExpander) -> None:
     result = command(*HAT, "on", "p2")
-    assert result == (0, "expander set up: nobody had since it got power\np2 on\n", "")
+    assert result == (0, "expander set up for the first time since it got power\np2 on\n", "")
     assert (expander.levels, expander.direction) == (0x92, 0x00)
 
 

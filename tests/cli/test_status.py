@@ -58,7 +58,7 @@ def test_json_is_one_line_with_the_library_s_keys(command: Command, expander: Fa
 def test_an_expander_that_nobody_has_set_up(command: Command, expander: FakeExpander) -> None:
     lines = command(*HAT, "status").out.splitlines()
     assert lines[1].startswith(
-        "nobody has set up this expander since it got power: run 'rpi-clusterhat init'"
+        "this expander has not been set up since it got power: run 'rpi-clusterhat init'"
     )
     assert json.loads(command(*HAT, "status", "--json").out)["set_up"] is False
     assert (expander.writes, expander.direction) == (0, 0xFF)
@@ -125,9 +125,9 @@ def test_watch_ends_when_the_bus_is_gone(command: Command, sim: Path) -> None:
 
 
 def test_init(command: Command, expander: FakeExpander) -> None:
-    assert command(*HAT, "init") == (0, "expander set up: nobody had since it got power\n", "")
+    assert command(*HAT, "init") == (0, "expander set up for the first time since it got power\n", "")
     assert (expander.levels, expander.direction) == (0x90, 0x00)
-    assert command(*HAT, "init") == (0, "set up already\n", "")
+    assert command(*HAT, "init") == (0, "the expander is set up already\n", "")
 
 
 def test_init_sees_its_work_through(
@@ -151,7 +151,7 @@ def test_init_of_several_boards_says_which(command: Command, settings: Path) -> 
     settings.write_text(
         'backend = "sim"\nboards = [{board = "2.3"}, {board = "2.3", options = {set_up = false}}]\n'
     )
-    assert command("init").out == "expander of board 2 set up: nobody had since it got power\n"
+    assert command("init").out == "expander of board 2 set up for the first time since it got power\n"
 
 
 def test_init_of_a_board_without_expander(command: Command, sim: Path) -> None:

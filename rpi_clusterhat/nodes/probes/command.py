@@ -26,7 +26,7 @@ class CommandProbe(TimedProbe):
         timeout: How many seconds the command may run.
 
     Raises:
-        SettingError: There is no command, or an argument is none.
+        SettingError: There is no command, or an argument is invalid.
     """
 
     __slots__ = ("argv",)

@@ -35,7 +35,7 @@ class HttpProbe(TcpProbe):
             the first 64 KiB.
 
     Raises:
-        SettingError: An argument is none.
+        SettingError: An argument is invalid.
     """
 
     __slots__ = ("_expected", "_request", "path")

@@ -33,7 +33,7 @@ class TcpProbe(TimedProbe):
         timeout: How many seconds the lookup and the connection may take together.
 
     Raises:
-        SettingError: An argument is none.
+        SettingError: An argument is invalid.
     """
 
     __slots__ = ("_lookup", "host", "port")

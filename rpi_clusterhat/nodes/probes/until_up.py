@@ -35,7 +35,7 @@ def wait_until_up(
         The last verdict. Where the time is over, ``up`` is False, and the reason says for how long was tried.
 
     Raises:
-        SettingError: A time is none.
+        SettingError: A time is invalid.
     """
     return drive(_wait(probe, timeout, interval, ready_after, clock), clock)
 

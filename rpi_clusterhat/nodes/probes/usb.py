@@ -29,7 +29,7 @@ class UsbProbe(Probe):
         root: The folder in which the kernel lists its USB devices.
 
     Raises:
-        SettingError: An argument is none.
+        SettingError: An argument is invalid.
     """
 
     __slots__ = ("root", "serial", "vendor")
