@@ -317,22 +317,42 @@ def test_a_file_that_must_not_be_written(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+STARTING = """
+import os, runpy, sys
+event, which, number, *sys.argv[1:] = sys.argv[1:]
+def look(happened, arguments):
+    if happened == event and which in map(str, arguments):
+        os.kill(os.getpid(), int(number))
+sys.addaudithook(look)
+runpy.run_module("clusterhat_proxy", run_name="__main__")
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after", [0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
-def test_a_signal_while_it_starts(after: float, number: int) -> None:
-    argv = Proxy("--cold", "hold", dev=False).argv
-    with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
-    ) as process:
-        try:
-            time.sleep(after)
-            process.send_signal(number)
-            _, errors = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-    assert process.returncode in (0, -number)
-    if after >= 0.1:  # before that it may be Python itself that starts
-        assert "Traceback" not in errors
+@pytest.mark.parametrize(
+    "moment",
+    [
+        ("import", "clusterhat_proxy.run"),
+        ("import", "asyncio"),
+        ("import", "h11"),
+        ("import", "clusterhat_proxy.server"),
+        ("import", "rpi_clusterhat_sim.driver"),
+        ("socket.bind", "('127.0.0.1', 0)"),
+        ("socket.bind", "('127.0.0.2', 0)"),
+    ],
+)
+def test_a_signal_while_it_starts(moment: tuple[str, str], number: int) -> None:
+    options = ["--backend", "sim", "--cold", "hold", "--listen", "127.0.0.1:0", "--admin", "127.0.0.2:0"]
+    ran = subprocess.run(
+        [sys.executable, "-c", STARTING, *moment, str(int(number)), *options],
+        env={**os.environ, "RPI_CLUSTERHAT_CONFIG": os.devnull},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode in (0, -number)
+    assert "Traceback" not in ran.stderr
 
 
 def test_what_is_not_installed_is_named() -> None:
