@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.demo-ready
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
+# More tests at once than there are processors: many wait for something. One file's tests stay together.
+SIDE_BY_SIDE := --numprocesses=$(shell expr 2 '*' `nproc`) --dist=loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks unit wheel-test kernel bench pages docs docs-serve format clean
+.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel bench \
+	pages docs site docs-serve format clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,22 +39,30 @@ demo: $(DEMO_READY) ## See what the library is for, on the simulation (20 second
 demo-serve: $(DEMO_READY) ## The same proxy, left running for your browser
 	$(BIN)/python examples/demo.py --serve
 
-test: checks unit docs wheel-test ## Run every check and test
+test: $(DOCS_READY) ## Run every check and test, side by side
+	@$(MAKE) --no-print-directory --keep-going --output-sync --jobs lint types-mypy types-pyright site wheel-test
 
-checks: $(READY) ## Linter, formatter and both type checkers
+checks: lint types-mypy types-pyright ## Linter, formatter and both type checkers
+
+lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types-mypy: $(READY)
 	$(BIN)/mypy
+
+types-pyright: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-unit: $(READY) ## All tests, with coverage; those on a real kernel too once 'make kernel' has run
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+unit: $(READY) ## All tests, on the source as it is; those on a real kernel too once 'make kernel' has run
+	$(PYTEST) $(ARGS)
 
-wheel-test: $(READY) ## Build the wheel and test it without the source tree
-	$(BIN)/python tests/packaging/wheel.py
+coverage: $(READY) ## What the tests that start no process do not reach
+	$(PYTEST) -m "not slow and not kernel" --cov --cov-report=term-missing:skip-covered
+
+wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reach
+# The + has its output shown as it comes, beside that of others.
+	+$(BIN)/python tests/packaging/wheel.py $(SIDE_BY_SIDE)
 
 kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
 	$(BIN)/python tests/kernel/lab/build
@@ -61,7 +73,9 @@ bench: $(READY) ## Measure what is promised, side by side with something else
 pages: $(READY) ## Write the code, tables and drawings that the documentation shows
 	$(BIN)/python docs/pages.py
 
-docs: $(DOCS_READY) pages ## Build the documentation into site/
+docs: pages site ## Build the documentation into site/
+
+site: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(DOCS_READY) ## Read the documentation on http://127.0.0.1:8000
