@@ -35,6 +35,11 @@ OUTPUT = {
 """,
     "asyncio_nodes.py": "gave up waiting\np1 on\np2 off\np3 off\np4 off\n",
     "several_boards.py": "HAT 2.3: p1, p2 on\nHAT 3.1: p5, p6 on\n",
+    "logs.py": """\
+INFO my_program: p1: off -> queued (request)
+INFO my_program: p1: queued -> on (request)
+INFO my_program: p1: on -> off (request)
+""",
     "brown_out.py": "spacing 2 s: p1 has booted 1 time(s)\nspacing 0 s: p1 has booted 2 time(s)\n",
     "probe_nodes.py": """\
 down: connection refused by 127.0.0.1
