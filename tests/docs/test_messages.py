@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import rpi_clusterhat
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
-CODE = [
-    path
-    for folder in ("rpi_clusterhat", "backends", "examples/proxy")
-    for path in (ROOT / folder).rglob("*.py")
-]
+FOLDERS = (Path(rpi_clusterhat.__file__).parent, ROOT / "backends", ROOT / "examples" / "proxy")
+CODE = [path for folder in FOLDERS for path in folder.rglob("*.py")]
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
