@@ -25,15 +25,17 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 SPACING, BOOT_TIME, IDLE_TIMEOUT = 1.0, 1.5, 5.0
 """Seconds. Real nodes take longer, but this is to be watched."""
 
 
-def ask(address: str, target: str, fields: dict[str, str]) -> tuple[int, Any, bytes]:
+def ask(
+    address: str, target: str, fields: dict[str, str], body: Iterator[bytes] | None = None
+) -> tuple[int, Any, bytes]:
     with closing(HTTPConnection(address)) as connection:
-        connection.request("GET", target, headers=fields)
+        connection.request("GET" if body is None else "POST", target, body, fields)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -62,6 +64,9 @@ class Demo:
     def get(self, target: str, **fields: str) -> tuple[int, Any, bytes]:
         """Status, header fields and body of the proxy's answer."""
         return ask(self.proxy, target, fields)
+
+    def send(self, target: str, body: Iterator[bytes]) -> tuple[int, Any, bytes]:
+        return ask(self.proxy, target, {}, body)
 
     def nodes(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(ask(self.admin, "/status", {})[2])["nodes"]
@@ -133,15 +138,23 @@ def many_requests(demo: Demo) -> None:
     demo.say()
 
 
-def a_long_download(demo: Demo) -> None:
+def a_long_upload(demo: Demo) -> None:
     seconds = 1.5 * IDLE_TIMEOUT
-    demo.say(f"3. A download of {seconds:g} s; nodes go off after {IDLE_TIMEOUT:g} s without traffic:")
-    status, _, body = demo.get(f"/?chunks={seconds / 0.25:.0f}&interval=0.25")
+    demo.say(f"3. An upload of {seconds:g} s; nodes go off after {IDLE_TIMEOUT:g} s without traffic:")
+    status, _, body = demo.send("/upload", slowly(seconds))
     on = [name for name, node in demo.nodes().items() if node["powered"]]
-    demo.check(f"it came whole, {len(body)} bytes", holds=status == 200)
-    demo.check(f"only the node that served it is still on: {', '.join(on)}", holds=len(on) == 1)
+    arrived = json.loads(body)["body"]["length"] if status == 200 else 0
+    demo.check(f"it arrived whole, {arrived} bytes", holds=arrived == 1000 * round(seconds * 4))
+    demo.check(f"only the node that took it is still on: {', '.join(on)}", holds=len(on) == 1)
     demo.check("and now it is off, too", holds=demo.until_off(IDLE_TIMEOUT + 2.0))
     demo.say()
+
+
+def slowly(seconds: float) -> Iterator[bytes]:
+    """A body that comes in pieces, four in a second."""
+    for _ in range(round(seconds * 4)):
+        time.sleep(0.25)
+        yield bytes(1000)
 
 
 def a_browser(demo: Demo) -> None:
@@ -211,7 +224,7 @@ def show() -> int:
         demo.say(f"The {lines[0]}, its {lines[1]}")
         demo.say()
         with demo.watching():
-            for part in (one_request, many_requests, a_long_download, a_browser):
+            for part in (one_request, many_requests, a_long_upload, a_browser):
                 part(demo)
     if demo.mistakes:
         demo.say(f"Not so: {demo.mistakes}.")

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .driver import BankSpec, SimBackend
     from .faults import Fault, parse_faults
     from .history import Record
-    from .service import Service
     from .serving import Servers
     from .state import StateFile
     from .supply import Model
@@ -40,7 +39,6 @@ __all__ = [
     "RailState",
     "Record",
     "Servers",
-    "Service",
     "SimBackend",
     "StateFile",
     "World",
@@ -58,7 +56,6 @@ _HOMES = {
     "RailState": "world",
     "Record": "history",
     "Servers": "serving",
-    "Service": "service",
     "SimBackend": "driver",
     "StateFile": "state",
     "World": "world",
@@ -133,6 +130,13 @@ def _path(text: str) -> str:
     return text
 
 
+def _service(text: str) -> str:
+    where, colon, name = text.rpartition(":")
+    if not colon or not where or not name.isidentifier():
+        raise ValueError("module:name or file.py:name")
+    return text
+
+
 plugin = Plugin(
     summary="a simulated world: no hardware is needed or touched",
     options=(
@@ -167,7 +171,18 @@ plugin = Plugin(
         Option(
             "fault", _faults, (), "what is to fail: p2:no-boot,p3:slow=3,p4:stuck-low,bus:error@5 and more"
         ),
-        Option("serve", parse_bool, False, "yes: nodes that are up answer HTTP on addresses of their own"),
+        Option(
+            "serve",
+            parse_bool,
+            None,
+            "yes: nodes that are up answer HTTP on addresses of their own [no; yes with service]",
+        ),
+        Option(
+            "service",
+            _service,
+            None,
+            "what nodes serve instead of an echo: module:name or file.py:name of a Python class",
+        ),
         Option(
             "history", parse_int(0, 10**9), None, "how many records are kept [10000; in a state file 200]"
         ),

@@ -19,13 +19,14 @@ from .supply import CAPACITY, Model
 from .world import AMBIENT, HISTORY, RAIL, World
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Protocol
 
     from rpi_clusterhat.hardware.backend import Line, OpenRequest
 
     from .faults import Fault
+    from .service import Service
     from .serving import Servers
     from .world import Bank
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         def private_rail(self) -> str | None: ...
         def look(self) -> AbstractContextManager[World]: ...
         def change(self) -> AbstractContextManager[World]: ...
+        def watch(self, callback: Callable[[World], None]) -> Callable[[], None]: ...
 
 
 __all__ = ["BankSpec", "SimBackend", "open_sim"]
@@ -283,7 +285,7 @@ def open_sim(opening: OpenRequest) -> SimBackend:
                 pos=options["pos"],
             ),
             faults=options["fault"],
-            servers=_servers(opening, world) if options["serve"] else None,
+            servers=_servers(opening, world) if _serves(options) else None,
         )
     except BackendUnavailableError:
         raise
@@ -317,11 +319,28 @@ def _servers(opening: OpenRequest, world: World | Shared) -> Servers:
     """The servers of all boards that are in this world."""
     from .serving import Servers
 
-    key = f"sim.servers {getattr(world, 'path', '')}"
+    text: str | None = opening.options["service"]
+    key = f"sim.servers {getattr(world, 'path', '')} {text}"
     if key not in opening.shared:
-        opening.shared[key] = Servers(world)
+        opening.shared[key] = Servers(world, service=_service(text))
     servers: Servers = opening.shared[key]
     return servers
+
+
+def _serves(options: Mapping[str, Any]) -> bool:
+    serve: bool | None = options["serve"]
+    return options["service"] is not None if serve is None else serve
+
+
+def _service(text: str | None) -> Service:
+    from .service import Echo, load_service
+
+    if text is None:
+        return Echo
+    try:
+        return load_service(text)
+    except Exception as error:  # whatever the user's module raises
+        raise SettingError(f"service={text}: {error}") from error
 
 
 def check(options: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import BackendError, ClosedError, NodeNameError
 
 from .holders import is_alive
-from .service import Service
+from .listener import Listener
+from .service import Echo
 from .state import StateFile
 from .world import World
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
 
     from .driver import Shared
+    from .service import Service
     from .world import Node
 
 __all__ = ["INTERVAL", "Servers"]
@@ -37,18 +39,20 @@ INTERVAL = 0.008
 
 
 class Servers:
-    """Addresses of simulated nodes, with a `rpi_clusterhat_sim.service.Service` on each while its node is up.
+    """Addresses of simulated nodes, with a service on each while its node is up.
 
         with Servers(world, ["p1", "p2"]) as servers:
             host, port = servers.address("p1")
 
     An address is the node's from the moment it is added until it is discarded. Who connects is refused while
     the node is not up. A node that loses its power, browns out or is switched off and on resets all its
-    connections; one that hangs still lets clients in, and nobody gets an answer.
+    connections; one that hangs still lets clients in, and nobody gets an answer. Where this process cuts the
+    power, that is done once the call which does it returns; whatever else happens is seen `INTERVAL` later.
 
-    ``source`` is a `World` or a `StateFile`; ``ports`` are for nodes that are not to get any free one. One
-    thread serves all nodes, and runs while there are some. All methods may be called from any thread, but not
-    from within a look at the world or a change of it, which would keep that thread out.
+    ``source`` is a `World` or a `StateFile`; ``service`` is as `rpi_clusterhat_sim.service.load_service` has
+    it; ``ports`` are for nodes that are not to get any free one. One thread serves all nodes, and runs while
+    there are some. All methods may be called from any thread, but not from within a look at the world or a
+    change of it, which would keep that thread out.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class Servers:
         source: Shared,
         names: Iterable[str] = (),
         *,
+        service: Service = Echo,
         host: str = "127.0.0.1",
         ports: Mapping[str, int] | None = None,
     ) -> None:
         self._source = source
+        self._service = service
         self._host = host
         self._ports = dict(ports or {})
         self._lock = threading.Lock()
@@ -99,7 +105,7 @@ class Servers:
             stations: dict[str, _Station] = {}
             try:
                 for name in new:
-                    stations[name] = _Station(name, self._host, self._ports.get(name, 0))
+                    stations[name] = _Station(name, self._service, self._host, self._ports.get(name, 0))
             except OSError:
                 for station in stations.values():
                     station.give_back()
@@ -107,6 +113,7 @@ class Servers:
             self._stations.update(stations)
             self._added += 1
             if self._thread is None:
+                self._unwatch = self._source.watch(self._check_power)
                 self._thread = threading.Thread(
                     target=lambda: asyncio.run(self._run()), name="simulated nodes", daemon=True
                 )
@@ -154,11 +161,17 @@ class Servers:
             leaving, self._leaving = self._leaving, []
             goes_on = bool(self._stations)
             if not goes_on:
+                self._unwatch()
                 self._thread = None
         for station in leaving:
             await station.close()
             station.gone.set()
         return goes_on
+
+    def _check_power(self, world: World) -> None:
+        """Called by whoever switched power, in its thread."""
+        for station in list(self._stations.values()):
+            station.check_power(world)
 
     def _sight(self) -> object:
         """Something that is another thing once anything happened in the world; None where that is unknown."""
@@ -198,7 +211,7 @@ class Servers:
                 self._seen = None
 
 
-def _state(world: World, name: str, now: float) -> tuple[str, int]:
+def _state(world: World, name: str, now: float | None) -> tuple[str, int]:
     try:
         node: Node = world.node(name, at=now)
     except NodeNameError:  # a state file that was removed
@@ -207,19 +220,22 @@ def _state(world: World, name: str, now: float) -> tuple[str, int]:
 
 
 class _Station:
-    """A node's address, and what listens there. Made in any thread, and used in that of `Servers`."""
+    """A node's address, and what listens there. Made in any thread, and used in that of `Servers`, but for
+    `check_power`."""
 
-    def __init__(self, name: str, host: str, port: int) -> None:
+    def __init__(self, name: str, service: Service, host: str, port: int) -> None:
         self.name = name
         self.gone = threading.Event()
+        self._service = service
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # Never listens: while it is bound, nobody else gets the port, and who connects is refused.
         self._reserved = self._bound((host, port), shares=False)
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # from now on, with our own
         self.address: tuple[str, int] = self._reserved.getsockname()[:2]
-        self._service: Service | None = None
-        self._boot = 0
-        """Which start of the node the service belongs to."""
+        self._running: tuple[Listener, int] | None = None
+        """With the number of the boot that it belongs to."""
+        self._crashed = 0
+        """The boot in which the service could not be made."""
 
     def _bound(self, address: tuple[str, int], *, shares: bool) -> socket.socket:
         bound = socket.socket(self._family, socket.SOCK_STREAM)
@@ -233,28 +249,42 @@ class _Station:
 
     async def follow(self, phase: str, boots: int) -> None:
         """Brings what listens in line with the node. Raises `OSError`."""
-        service = self._service
-        if service is not None and (phase not in ("up", "hung") or boots != self._boot):
+        if self._running is not None and (phase not in ("up", "hung") or boots != self._running[1]):
             await self._end()
-            service = None
-        if phase == "up" and service is None:
-            started = Service(self.name)
-            listening = self._bound(self.address, shares=True)
-            try:
-                await started.start(sock=listening)
-            except OSError:
-                listening.close()
-                raise
-            self._service, self._boot = started, boots
-        elif phase == "hung" and service is not None and not service.frozen:
-            service.freeze()
+        if phase == "up" and self._running is None and boots != self._crashed:
+            self._start(boots)
+        elif phase == "hung" and self._running is not None and not self._running[0].frozen:
+            self._running[0].freeze()
+
+    def _start(self, boots: int) -> None:
+        try:
+            handler = self._service(self.name)
+        except Exception as error:  # noqa: BLE001 - a program that does not start leaves a node without one
+            self._crashed = boots
+            told = {"message": f"the service of {self.name} did not start", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
+            return
+        listening = self._bound(self.address, shares=True)
+        try:
+            self._running = Listener(listening, handler), boots
+        except OSError:
+            listening.close()
+            raise
+
+    def check_power(self, world: World) -> None:
+        """Cuts off what listens where the node has lost its power since. May be called from any thread."""
+        running = self._running
+        if running is not None:
+            phase, boots = _state(world, self.name, None)
+            if phase == "off" or boots != running[1]:
+                running[0].cut()
 
     async def _end(self) -> None:
         """Ends what runs there, and waits until all that it had accepted is closed."""
-        service, self._service = self._service, None
-        if service is not None:
-            service.abort()
-            await service.wait_aborted()
+        running, self._running = self._running, None
+        if running is not None:
+            running[0].abort()
+            await running[0].wait_aborted()
 
     async def close(self) -> None:
         await self._end()

@@ -14,6 +14,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from functools import partial
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,7 +29,7 @@ from .supply import Batch, Load, Model, Supply
 from .world import AMBIENT, Bank, BusFault, World
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from rpi_clusterhat.clock import Clock
 
@@ -70,6 +71,7 @@ class StateFile:
         self._clock = clock
         self._ambient = ambient
         self._history = history
+        self._watchers: list[Callable[[World], None]] = []
         self._boot = _this_boot() if boot is None else boot
         self._folder, name = os.path.split(self.path)
         self._lock = FileLock(lock_path(self._folder, f"sim-{name}"))
@@ -103,6 +105,14 @@ class StateFile:
                 self._save(world, before, mode)
                 raise
             self._save(world, before, mode)
+
+    def watch(self, callback: Callable[[World], None]) -> Callable[[], None]:
+        """Calls back with the world each time that this object has changed it, in the thread that did.
+
+        Returns a function that ends this.
+        """
+        self._watchers.append(callback)
+        return partial(self._watchers.remove, callback)
 
     def check(self) -> None:
         """Raises the `BackendError` that using the file would."""
@@ -187,6 +197,8 @@ class StateFile:
             raise self._denied("write", error) from error
         except OSError as error:
             raise BackendError(f"cannot write the state file {self.path}: {error.strerror}") from error
+        for watcher in tuple(self._watchers):
+            watcher(world)
 
 
 def _keep_owner(fd: int, status: os.stat_result) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .history import Course, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rpi_clusterhat.clock import Clock
 
@@ -44,6 +44,8 @@ class Timeline:
         self.version = 0
         """How many events there were: whether anything needs to be saved."""
         self.controller_warm_at = self.last
+        self.watchers: list[Callable[[], None]] = []
+        """Called after power was switched, with the lock held."""
         self.set_ambient(ambient)
 
     def set_ambient(self, degrees: float) -> None:
@@ -78,6 +80,8 @@ class Timeline:
         peak = supply.switch(now, off, on)
         if peak is not None:
             self.note(now, "brown-out", f"rail {supply.name}", f"{peak / 1e6:g} A of {supply.capacity:g} A")
+        for watcher in tuple(self.watchers):
+            watcher()
 
     def temperature(self, cell: Cell, now: float) -> float:
         """Degrees Celsius. A node warms up by what it draws when idle: its boot is short beside that."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat.clock import SYSTEM
@@ -25,7 +26,7 @@ from .supply import CAPACITY, Cell, Model, Supply
 from .timeline import Timeline, course_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
     from rpi_clusterhat.clock import Clock
     from rpi_clusterhat.hardware.backend import Line
@@ -433,6 +434,16 @@ class World:
             yield self
 
     change = look
+
+    def watch(self, callback: Callable[[World], None]) -> Callable[[], None]:
+        """Calls back with this world each time that power was switched, with all other threads kept out.
+
+        Returns a function that ends this.
+        """
+        watchers = self.timeline.watchers
+        watcher = partial(callback, self)
+        watchers.append(watcher)
+        return partial(watchers.remove, watcher)
 
     def set_ambient(self, degrees: float) -> None:
         """Degrees Celsius around everything. For a world in which nothing has warmed up yet."""

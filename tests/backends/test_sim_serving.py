@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat.errors import ClosedError, NodeNameError
+from rpi_clusterhat.errors import ClosedError, NodeNameError, SettingError
 from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsAddresses
 from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import Model, Servers, Service, SimBackend, StateFile, World
+from rpi_clusterhat_sim import Model, Servers, SimBackend, StateFile, World, serving
+from rpi_clusterhat_sim.listener import Listener
 from rpi_clusterhat_sim.serving import INTERVAL
+from tests.peers.node import Peer
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -102,7 +105,7 @@ def world(clock: FakeClock) -> World:
 
 @pytest.fixture
 def servers(world: World) -> Iterator[Servers]:
-    with Servers(world, NAMES) as servers:
+    with Servers(world, NAMES, service=Peer) as servers:
         yield servers
 
 
@@ -156,6 +159,55 @@ def test_a_power_cut_stops_everything_in_the_middle(world: World, clock: FakeClo
         with pytest.raises(ConnectionResetError):  # after what this end's system has
             read_all(stream)
     until(lambda: refused(address))
+
+
+class Deaf:
+    """A service that keeps all of the simulation's thread busy until it is let go."""
+
+    let_go = threading.Event()
+
+    def __init__(self, node: str) -> None:
+        pass
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"busy")
+        if await reader.read(1):
+            writer.write(b"more")
+            assert self.let_go.wait(TIMEOUT)
+            writer.write(b"from beyond")
+
+
+@pytest.mark.parametrize("way", ["off", "brown-out", "board", "state file"])
+def test_nothing_answers_from_the_moment_of_a_power_cut(
+    world: World, clock: FakeClock, tmp_path: Path, way: str
+) -> None:
+    """Whoever cuts it: when that returns, all is over, whatever the thread that serves the nodes is at."""
+    source: World | StateFile = world
+    if way == "state file":
+        source = StateFile(str(tmp_path / "world"), clock=clock)
+    backend = SimBackend(source, LINES)
+    backend.write({0: True})
+    clock.advance(20)
+    Deaf.let_go.clear()
+    with Servers(source, ["p1"], service=Deaf) as servers:
+        address = servers.address("p1")
+        until(lambda: answers(address))
+        with connect(address) as client, connect(address) as idle:
+            assert idle.recv(4) == client.recv(4) == b"busy"
+            client.send(b"!")
+            assert client.recv(4) == b"more"  # from now on the thread is busy
+            if way == "brown-out":
+                backend.write({1: True, 2: True, 3: True})
+            elif way == "board":
+                world.bank("0").lose_power()
+            else:
+                backend.write({0: False})
+            assert refused(address)
+            for one in (client, idle):
+                one.setblocking(False)
+                with pytest.raises(ConnectionResetError):
+                    one.recv(1)
+            Deaf.let_go.set()
 
 
 def test_the_address_is_the_same_after_power_returns(
@@ -307,15 +359,14 @@ def test_ports_can_be_said(world: World, servers: Servers) -> None:
 def test_a_start_that_fails_is_tried_again(
     world: World, clock: FakeClock, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = Service.start
     failures = iter([OSError(errno.EMFILE, "too many open files")] * 2)
 
-    async def failing(self: Service, *, sock: socket.socket) -> Address:
+    def failing(sock: socket.socket, handler: Any) -> Listener:
         for failure in failures:
             raise failure
-        return await start(self, sock=sock)
+        return Listener(sock, handler)
 
-    monkeypatch.setattr(Service, "start", failing)
+    monkeypatch.setattr(serving, "Listener", failing)
     assert node_at(boot(world, clock, servers)) == "p1"
     assert next(failures, None) is None
 
@@ -336,6 +387,75 @@ def test_the_system_clock_is_enough() -> None:
         up_since = world.node("p1").up_since
         assert up_since is not None
         assert 0 <= world.timeline.clock.now() - up_since < 0.5
+
+
+# Other services ------------------------------------------------------------------------------------------
+
+
+def test_a_service_is_made_anew_for_each_boot(world: World, clock: FakeClock) -> None:
+    made: list[str] = []
+
+    def service(node: str) -> Peer:
+        made.append(node)
+        return Peer(node)
+
+    with Servers(world, NAMES, service=service) as servers:
+        address = boot(world, clock, servers)
+        assert node_at(address) == "p1"
+        switch(world, p1=False)
+        boot(world, clock, servers)
+        boot(world, clock, servers, "p3")
+    assert made == ["p1", "p1", "p3"]
+
+
+def test_a_connection_is_closed_when_its_service_returns(world: World, clock: FakeClock) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+
+    with (
+        Servers(world, ["p1"], service=lambda _: serve) as servers,
+        connect(boot(world, clock, servers)) as client,
+    ):
+        client.sendall(b"line\nwhat is not read is no reason for a reset" * 1000)
+        assert client.recv(100) == b"line\n"
+        assert client.recv(100) == b""
+
+
+def test_a_service_that_crashes_is_told_and_ends_one_connection(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"%d" % (1 // len(await reader.readline())))
+
+    with Servers(world, ["p1"], service=lambda _: serve) as servers:
+        address = boot(world, clock, servers)
+        with connect(address) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        with connect(address) as client:
+            client.sendall(b"\n")
+            assert client.recv(1) == b"1"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_service_that_does_not_start_is_told_once_for_each_boot(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    boots = iter([1, 0])
+
+    def service(node: str) -> Peer:
+        assert not next(boots), "no disk"
+        return Peer(node)
+
+    with Servers(world, ["p1"], service=service) as servers:
+        switch(world, p1=True)
+        clock.advance(20)
+        until(lambda: "no disk" in caplog.text)
+        threading.Event().wait(4 * INTERVAL)
+        assert refused(servers.address("p1"))
+        switch(world, p1=False)
+        assert node_at(boot(world, clock, servers)) == "p1"
+    assert caplog.text.count("p1 did not start") == 1
 
 
 # State files --------------------------------------------------------------------------------------------
@@ -482,6 +602,34 @@ def test_without_the_option_there_is_nothing(clock: FakeClock, tmp_path: Path) -
     assert isinstance(backend, SupportsAddresses)
     assert backend.addresses() == {}
     backend.close()
+
+
+def test_another_service_by_its_name(clock: FakeClock, tmp_path: Path) -> None:
+    """To name one is to ask for it."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def service(node):\n"
+        "    async def serve(reader, writer):\n"
+        "        writer.write(f'{node} here'.encode())\n"
+        "    return serve\n",
+        encoding="utf-8",
+    )
+    backend = opening(clock, tmp_path, {}, service=f"{file}:service")()
+    address = backend.addresses()[0]
+    backend.write({0: True})
+    clock.advance(20)
+    until(lambda: answers(address))
+    with connect(address) as client:
+        assert client.recv(100) == b"p1 here"
+    backend.close()
+    quiet = opening(clock, tmp_path, {}, service=f"{file}:service", serve="no")()
+    assert quiet.addresses() == {}
+
+
+@pytest.mark.parametrize("service", ["nothing", "no_such_module:Service", "json:nothing", "none.py:Service"])
+def test_a_service_that_is_not_there(clock: FakeClock, tmp_path: Path, service: str) -> None:
+    with pytest.raises(SettingError, match=f"service={service}"):
+        opening(clock, tmp_path, {}, service=service)()
 
 
 def test_lines_that_switch_no_node_have_no_address(world: World) -> None:

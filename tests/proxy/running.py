@@ -65,10 +65,11 @@ class Proxy:
             argv += ["--backend", "sim"]
             argv += [] if "--boot-time" in options else ["--boot-time", "0.1"]
             argv += [] if "--spacing" in options else ["--spacing", "0.05"]
+            argv += ["--option", "service=tests.peers.node:Peer"]
         self.argv = [*starter, *argv, *options]
         self._pass_fds = pass_fds
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
-        self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, **(env or {})}
+        self._env = {**clean, "RPI_CLUSTERHAT_CONFIG": os.devnull, "PYTHONPATH": str(ROOT), **(env or {})}
         self._identity = {} if user is None else _identity(user)
         self.ports: dict[str, int] = {}
         self.listening: list[tuple[str, str, int]] = []

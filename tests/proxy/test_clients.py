@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect
 
-from rpi_clusterhat_sim.service import pattern
+from tests.peers.bodies import pattern
 from tests.proxy.running import PATIENCE, Proxy
 from tests.proxy.servers import needed, nginx, nodejs
 

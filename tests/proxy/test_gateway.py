@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat_sim.service import pattern
+from tests.peers.bodies import pattern
 from tests.proxy.peers import OK, Message, Node, Peer, answer, ask, client
 from tests.proxy.running import PATIENCE, Proxy
 

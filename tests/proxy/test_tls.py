@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat_sim.service import pattern
+from tests.peers.bodies import pattern
 from tests.proxy.running import PATIENCE, Proxy, everything
 
 if TYPE_CHECKING:

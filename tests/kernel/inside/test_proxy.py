@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from rpi_clusterhat_sim.service import Service
+from rpi_clusterhat_sim.listener import Listener
+from rpi_clusterhat_sim.service import Echo
 from tests.kernel.inside.banks import GpiodOnGpioSim, GpiodOnPca953x, RawExpander
 from tests.kernel.inside.bench import until
 from tests.proxy.running import PATIENCE, Proxy
@@ -40,15 +42,18 @@ def services() -> Iterator[list[str]]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def start(name: str) -> tuple[Service, str]:
-        service = Service(name)
-        _, port = await service.start("127.0.0.1", 0)
-        return service, f"--node={name}=127.0.0.1:{port}"
+    async def start(name: str) -> tuple[Listener, str]:
+        sock = socket.create_server(("127.0.0.1", 0))
+        return Listener(sock, Echo(name)), f"--node={name}=127.0.0.1:{sock.getsockname()[1]}"
+
+    async def stop(listener: Listener) -> None:
+        listener.abort()
+        await listener.wait_aborted()
 
     running = [asyncio.run_coroutine_threadsafe(start(name), loop).result(PATIENCE) for name in NAMES]
     yield [option for _, option in running]
-    for service, _ in running:
-        loop.call_soon_threadsafe(service.abort)
+    for listener, _ in running:
+        asyncio.run_coroutine_threadsafe(stop(listener), loop).result(PATIENCE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
