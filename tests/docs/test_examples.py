@@ -45,6 +45,7 @@ INFO my_program: p1: on -> off (request)
 down: connection refused by 127.0.0.1
 up: connected to 127.0.0.1; status 200 from 127.0.0.1
 """,
+    "my_service.py": "Hello world, this is p3.\nand p3 is gone\n",
     "on_demand.py": """\
 BootStarted p1: lease
 BootFinished p1: lease
