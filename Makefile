@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel bench \
-	pages docs site docs-serve format clean
+	pages docs site docs-serve twins format clean
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ site: $(DOCS_READY)
 
 docs-serve: $(DOCS_READY) ## Read the documentation on http://127.0.0.1:8000
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+twins: $(READY) ## Make cluster.py from aio.py
+	$(BIN)/python tests/packaging/unasync.py
 
 format: $(READY) ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix

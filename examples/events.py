@@ -18,4 +18,4 @@ with Cluster.open(backend="sim", clock=clock) as hat:
     hat.status()  # the first look at a node is no change
     hat.subscribe(show)
     hat.on("p[1-3]")
-    hat.off()
+    hat.off("all")

@@ -15,7 +15,7 @@ def show_power_loss(event: Event) -> None:
 with Cluster.open(backend="sim", options={"fault": "p2:stuck-low"}, clock=FakeClock()) as hat:
     hat.subscribe(show_power_loss)
     try:
-        hat.on()
+        hat.on("all")
     except NodeFailedError as error:
         print(error)  # p2 only: the others are on
     print(*(f"{name}={node.state}" for name, node in hat.status().nodes.items()))

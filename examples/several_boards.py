@@ -19,4 +19,4 @@ with Cluster.open(backend="sim", boards=BOARDS) as hat:
     for board in status.boards:
         on = [name for name in board.nodes if status.nodes[name].powered]
         print(f"HAT {board.version}: {', '.join(on)} on")
-    hat.off()
+    hat.off("all")

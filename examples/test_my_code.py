@@ -41,7 +41,7 @@ def world(hat: Cluster) -> World:
 
 
 def test_the_others_are_switched_off(hat: Cluster) -> None:
-    hat.on()
+    hat.on("all")
     assert keep_running(hat, 2) == ["p1", "p2"]
     assert [node.powered for node in hat] == [True, True, False, False]
 

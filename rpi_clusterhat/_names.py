@@ -13,13 +13,14 @@ __all__ = ["parse_nodes"]
 
 
 def parse_nodes(texts: Iterable[str], known: Sequence[str]) -> list[str]:
-    """The nodes that the texts name, in their order, each once. No text at all means all of them.
+    """The nodes that the texts name, in their order, each once.
 
-    ``known`` are the names there are, ``p1`` to ``pN``. Raises `NodeNameError`.
+    ``known`` are the names there are, ``p1`` to ``pN``. Raises `NodeNameError`, also where there is no text:
+    an empty list must not stand for all nodes.
     """
     texts = list(texts)
     if not texts:
-        return list(known)
+        raise NodeNameError('no node is named: name nodes, such as p1 or p1,p3, or say "all"')
     found: dict[str, None] = {}
     for text in texts:
         items = list(_items(text))

@@ -1,101 +1,58 @@
-"""`AsyncCluster` and `AsyncNode`: the same for asyncio, from the same plans.
+"""`AsyncCluster` and `AsyncNode`: the front door for asyncio.
 
-Accesses to the hardware run in worker threads, waiting in the event loop.
+Accesses to the hardware run in worker threads, waiting in the event loop. `rpi_clusterhat.cluster` is made
+from this file by ``make twins``: change this one.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
+from ._async_open import AsyncOpener
+from ._cluster_base import BOOT_TIMEOUT, CYCLE_PAUSE, HUB_PAUSE, ClusterBase, Handle, NodeHandle
+from ._status import BoardStatus, NodeStatus, Status, read_status
 from .clock import SYSTEM
-from .cluster import CYCLE_PAUSE, HUB_PAUSE, ClusterBase
-from .power import plans
-from .power.bank import open_banks
-from .power.executor import Again, Executor, Operation, is_over
-from .settings import load_settings
+from .waiting import call, drive_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
+    from typing import TypeVar
 
+    from ._cluster_base import NodeLike, Wait
     from .clock import Clock
-    from .cluster import Cluster, Status
-    from .power.bank import Bank
-    from .power.inventory import NodeEntry
-    from .power.states import State
+    from .events import State
+    from .power.inventory import Inventory
+    from .power.plans import Plan
 
-__all__ = ["AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"]
+    _T = TypeVar("_T")
 
-_T = TypeVar("_T")
-
-
-async def _in_thread(call: Callable[..., _T], *args: Any) -> _T:
-    """Runs a call in a worker thread and sees it through: a cancellation is let out only when the call is
-    over, so that the plan's next step does not meet it half way."""
-    future = asyncio.get_running_loop().run_in_executor(None, call, *args)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except BaseException:  # noqa: BLE001
-            break  # the call's own: raised by result() below
-    if cancelled is not None:
-        if not future.cancelled():
-            future.exception()  # looked at, so that asyncio does not report it as lost
-        raise cancelled
-    return future.result()
-
-
-async def _drive(executor: Executor, make_plan: Callable[[], plans.Plan]) -> None:
-    """Runs a plan in the event loop. What goes wrong is thrown into the plan, cancellation included."""
-    operation = Operation()
-    answer: Any = None
-    error: BaseException | None = None
-    try:
-        plan = await _in_thread(make_plan)
-        while True:
-            try:
-                while True:  # in the try itself: no line between two steps is outside of it
-                    step = plan.send(answer) if error is None else plan.throw(error)
-                    answer = error = None
-                    answer = await _perform(executor, operation, step)
-            except StopIteration:
-                return
-            except BaseException as caught:
-                if is_over(plan):
-                    raise
-                error = caught
-    finally:
-        executor.finish(operation)
-        executor.deliver()
-
-
-async def _perform(executor: Executor, operation: Operation, step: plans.Step) -> Any:
-    if isinstance(step, plans.Sleep):
-        executor.deliver()
-        return await executor.clock.asleep(step.seconds)
-    while isinstance(answer := await _in_thread(executor.perform, operation, step), Again):
-        executor.deliver()
-        await executor.clock.asleep(answer.seconds)
-    executor.deliver()
-    return answer
+__all__ = [
+    "AsyncCluster",
+    "AsyncFunction",
+    "AsyncHub",
+    "AsyncNode",
+    "BoardStatus",
+    "NodeStatus",
+    "Status",
+]
 
 
 class AsyncCluster(ClusterBase):
     """The nodes of one or several Cluster HATs, for asyncio.
 
-        async with await AsyncCluster.open() as hat:
+        async with AsyncCluster.open() as hat:
             await hat.on("p1", "p3")
 
-    All methods belong to one event loop; subscribers are called in it. A cancelled task leaves the nodes in a
-    state that the next look reports truthfully: what was on stays on, what waited goes no further.
+    Opening and closing switch nothing. All methods belong to one event loop; subscribers are called in it. A
+    cancelled task leaves the nodes in a state that the next look reports truthfully: what was on stays on,
+    what waited goes no further.
     """
 
     @classmethod
-    async def open(
+    def open(
         cls,
         board: str | None = None,
         *,
@@ -108,9 +65,35 @@ class AsyncCluster(ClusterBase):
         lock_dir: str | None = None,
         config: str | None = None,
         clock: Clock = SYSTEM,
-    ) -> Self:
-        """See `rpi_clusterhat.Cluster.open`."""
-        said = {
+    ) -> AsyncOpener[Self]:
+        """Finds board and backend and opens them.
+
+        What is not given here is taken from the environment (``RPI_CLUSTERHAT_BOARD`` …), a settings file,
+        the vendor's settings file, and at last from what the HAT says of itself.
+
+        Args:
+            board: The HAT's version, such as ``"2.3"``.
+            backend: ``gpiod``, ``sysfs``, ``i2c``, ``sim`` or a plugin's.
+            options: The backend's options, by name.
+            boards: Several boards, each a mapping with ``board``, ``backend``, ``options``, ``nodes``,
+                ``rail``.
+            nodes: How many of the HAT's sockets are in use (4).
+            spacing: Seconds between two power-ups (2.0).
+            rail: The name of the supply; boards with the same name keep the spacing together.
+            lock_dir: The folder where processes share locks (``/run/lock``).
+            config: The path of a TOML file to read instead of the usual ones.
+            clock: The clock that waits go by.
+
+        Returns:
+            The open cluster: of ``await``, or of ``async with``, which also closes it.
+
+        Raises:
+            SettingError: A setting is invalid.
+            BoardNotFoundError: No HAT says which version it is, and none is given.
+            UnknownBackendError: No backend of this name is installed.
+            BackendUnavailableError: The backend cannot be used here; the text says why and what to do.
+        """
+        given: dict[str, object] = {
             "board": board,
             "backend": backend,
             "options": options,
@@ -120,21 +103,7 @@ class AsyncCluster(ClusterBase):
             "rail": rail,
             "lock_dir": lock_dir,
         }
-        banks: list[Bank] = []
-        try:
-            await _in_thread(lambda: banks.extend(open_banks(load_settings(said, config=config), clock)))
-        except BaseException:
-            for bank in banks:  # open by now, and nobody's: the task was cancelled meanwhile
-                bank.backend.close()
-            raise
-        return cls(banks, clock)
-
-    @classmethod
-    def of(cls, cluster: Cluster) -> Self:
-        """The same open boards for asyncio. Either may be closed: then both are."""
-        new = cls.__new__(cls)
-        new._executor = cluster._executor  # noqa: SLF001
-        return new
+        return AsyncOpener(partial(cls._open, given, config, clock))
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,126 +115,199 @@ class AsyncCluster(ClusterBase):
 
     def __getitem__(self, name: str) -> AsyncNode:
         """The node of this name. Raises `NodeNameError`."""
-        return AsyncNode(self, self._executor, self._check_name(name))
+        return AsyncNode(self, self._inventory, self._check_name(name))
 
     def __iter__(self) -> Iterator[AsyncNode]:
-        return (AsyncNode(self, self._executor, name) for name in self._executor.names)
+        return (AsyncNode(self, self._inventory, name) for name in self._inventory.names)
 
-    async def on(self, *nodes: str) -> None:
-        """See `rpi_clusterhat.Cluster.on`."""
-        names = self.select(*nodes)
-        await _drive(self._executor, lambda: self._executor.plan_on(names))
+    async def on(
+        self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
+    ) -> None:
+        """Switches nodes on, each in its turn and with the rail's spacing; returns when the last has power.
 
-    async def off(self, *nodes: str) -> None:
-        """See `rpi_clusterhat.Cluster.off`."""
-        names = self.select(*nodes)
-        await _drive(self._executor, lambda: self._executor.plan_off(names))
+        Nodes that have power are left alone and cost no wait.
 
-    async def cycle(self, *nodes: str, pause: float = CYCLE_PAUSE) -> None:
-        """See `rpi_clusterhat.Cluster.cycle`."""
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            wait: Return only when the nodes are ready, too: a probe, or for several nodes a function that
+                makes the probe for the node of a name.
+            boot_timeout: Seconds to wait for that, after the last has power.
+
+        Raises:
+            NodeNameError: Something else is named, or nothing. Nothing was switched.
+            SettingError: ``wait`` or ``boot_timeout`` is invalid. Nothing was switched.
+            NodeFailedError: A node could not be switched on. The others are on.
+            SupersededError: Another caller switched a node off while it waited. The others are on.
+            BackendError: The hardware failed. What was reached stays, and is reported.
+            LockError: The shared lock of the rail cannot be used. What was reached stays.
+            BootTimeoutError: A node has power and did not get ready in time.
+        """
+        from .power import plans
+
         names = self.select(*nodes)
-        await _drive(self._executor, lambda: self._executor.plan_cycle(names, pause))
+        probes = self._check_wait(wait, names, boot_timeout)
+        await _run(self._inventory, plans.switch_on(names))
+        if probes:
+            await drive_async(self._until_ready(probes, boot_timeout), self.clock)
+
+    async def off(self, *nodes: NodeLike) -> None:
+        """Cuts the power of nodes, at once and together.
+
+        Waits for nothing; nodes that wait for the rail lose their place.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+
+        Raises:
+            NodeNameError: Something else is named, or nothing. Nothing was switched.
+            NodeFailedError: A node still has power, or may have. The others are off.
+            BackendError: The hardware failed. What was reached stays, and is reported.
+        """
+        from .power import plans
+
+        await _run(self._inventory, plans.switch_off(self.select(*nodes)))
+
+    async def cycle(self, *nodes: NodeLike, pause: float = CYCLE_PAUSE) -> None:
+        """Switches nodes off together, waits, and switches them on again one after the other.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            pause: Seconds without power.
+
+        Raises:
+            SettingError: ``pause`` is invalid. Nothing was switched.
+            ClusterHatError: As `on` does.
+        """
+        from . import validate
+        from .power import plans
+
+        names = self.select(*nodes)
+        await _run(self._inventory, plans.cycle(names, validate.seconds("pause", pause)))
+
+    @asynccontextmanager
+    async def powered(
+        self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
+    ) -> AsyncGenerator[list[AsyncNode]]:
+        """Keeps nodes on for a block: on at its beginning, off after it, whatever happens in it.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            wait: As of `on`.
+            boot_timeout: As of `on`.
+
+        Returns:
+            The nodes, in the order in which they were named.
+
+        Raises:
+            ClusterHatError: As `on` and `off` do.
+        """
+        names = self.select(*nodes)
+        self._check_wait(wait, names, boot_timeout)
+        try:
+            await self.on(names, wait=wait, boot_timeout=boot_timeout)
+            yield [self[name] for name in names]
+        finally:
+            await self.off(names)
 
     async def init(self) -> bool:
-        """See `rpi_clusterhat.Cluster.init`."""
-        found: list[int] = []
-        await _drive(self._executor, lambda: self._executor.plan_init(found))
-        return bool(found)
+        """Sets up each expander that nobody has set up since it got power.
+
+        ``on`` and ``off`` do so themselves.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            BackendError: The hardware failed.
+        """
+        from .power import plans
+
+        return await _run(self._inventory, plans.set_up(self._inventory.names))
 
     async def status(self) -> Status:
-        """Reads all boards. Never writes."""
-        try:
-            return await _in_thread(self._status)
-        finally:
-            self._executor.deliver()
+        """Reads all boards. Never writes. Raises `BackendError`."""
+        return await _call(self._inventory, partial(read_status, self._inventory))
 
     @property
     def alert(self) -> AsyncFunction:
         """The ALERT LED."""
-        return AsyncFunction(self, self._executor, "alert")
+        return AsyncFunction(self, self._inventory, "alert")
 
     @property
     def led(self) -> AsyncFunction:
         """The nodes' LEDs: on lets them shine."""
-        return AsyncFunction(self, self._executor, "led")
+        return AsyncFunction(self, self._inventory, "led")
 
     @property
     def hub(self) -> AsyncHub:
         """The USB hub between the nodes and the controller."""
-        return AsyncHub(self, self._executor, "hub")
+        return AsyncHub(self, self._inventory, "hub")
 
     @property
     def write_protect(self) -> AsyncFunction:
         """The write protection of the HAT's EEPROM."""
-        return AsyncFunction(self, self._executor, "wp")
+        return AsyncFunction(self, self._inventory, "wp")
 
     async def close(self) -> None:
-        """See `rpi_clusterhat.Cluster.close`."""
-        await _in_thread(self._executor.close)
+        """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
+        whose lines it held lose power. May be called again."""
+        await _call(self._inventory, self._inventory.close)
 
 
-class _Handle:
-    __slots__ = ("_cluster", "_executor", "name")
+async def _run(inventory: Inventory, plan: Plan[_T]) -> _T:
+    from .power.operation import Operation
 
-    def __init__(self, cluster: AsyncCluster, executor: Executor, name: str) -> None:
-        self._cluster = cluster
-        self._executor = executor
-        self.name = name
+    return await drive_async(Operation(inventory).steps(plan), inventory.clock)
 
 
-class AsyncNode(_Handle):
-    """One node. As cheap as its name."""
+async def _call(inventory: Inventory, function: Callable[[], _T]) -> _T:
+    """An access to the hardware, after which the subscribers are told."""
+    try:
+        return await drive_async(call(function))
+    finally:
+        inventory.deliver()
+
+
+class AsyncNode(NodeHandle[AsyncCluster]):
+    """One node. Equal to any other of the same name and cluster. Belongs to the cluster's event loop."""
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return f"<AsyncNode {self.name} {self._entry.state!s}>"
-
-    @property
-    def _entry(self) -> NodeEntry:
-        return self._executor.entries[self.name]
-
-    async def on(self) -> None:
-        """See `AsyncCluster.on`."""
-        await self._cluster.on(self.name)
+    async def on(self, *, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT) -> None:
+        """Switches it on. See `AsyncCluster.on`."""
+        await self._cluster.on(self.name, wait=wait, boot_timeout=boot_timeout)
 
     async def off(self) -> None:
-        """See `AsyncCluster.off`."""
+        """Cuts its power. See `AsyncCluster.off`."""
         await self._cluster.off(self.name)
 
     async def cycle(self, *, pause: float = CYCLE_PAUSE) -> None:
-        """See `AsyncCluster.cycle`."""
+        """Switches it off, and on again after ``pause`` seconds. See `AsyncCluster.cycle`."""
         await self._cluster.cycle(self.name, pause=pause)
 
     async def powered(self) -> bool:
-        """Whether it has power, read from its line now."""
-        try:
-            return (await _in_thread(self._executor.refresh, (self.name,)))[self.name]
-        finally:
-            self._executor.deliver()
+        """Whether it has power, read from its line now. Raises `BackendError`."""
+        read = partial(self._inventory.refresh, (self.name,))
+        powered = await _call(self._inventory, read)
+        return powered[self.name]
 
     async def state(self) -> State:
-        """Its state, after a look at its line."""
-        await self.powered()
+        """Its state, after a look at its line. Raises `BackendError`."""
+        _ = await self.powered()
         return self._entry.state
 
     async def report_probe(self, *, up: bool) -> None:
-        """See `rpi_clusterhat.Node.report_probe`."""
-        await _in_thread(lambda: self._executor.report_probe(self.name, up=up))
-        self._executor.deliver()
+        """Takes over what a probe of it said: a node that is on is ready then, or is not any more."""
+        report = partial(self._inventory.report_probe, self.name, up=up)
+        await _call(self._inventory, report)
 
-    @property
-    def desired(self) -> bool | None:
-        """Whether it was last asked to be on; None where this cluster was not asked."""
-        return self._entry.desired
-
-    @property
-    def failure(self) -> str | None:
-        """Why it is in the state ``failed``."""
-        return self._entry.failure
+    async def report_halt(self, *, under_way: bool) -> None:
+        """Takes over that it was asked to halt: it is ``stopping`` then; or that its halt was called off."""
+        report = partial(self._inventory.report_halt, self.name, under_way=under_way)
+        await _call(self._inventory, report)
 
 
-class AsyncFunction(_Handle):
+class AsyncFunction(Handle[AsyncCluster]):
     """Something that the board switches besides its nodes; of several boards, all at once."""
 
     __slots__ = ()
@@ -273,20 +315,24 @@ class AsyncFunction(_Handle):
     @property
     def supported(self) -> bool:
         """Whether a board of this cluster has it. Where not, the rest raises `UnsupportedError`."""
-        return any(self.name in board.functions for board in self._cluster.boards)
+        return any(self.name in bank.board.functions for bank in self._inventory.banks)
 
     async def is_on(self) -> bool:
         """Whether it is on (on all boards that have it), read now."""
-        try:
-            return await _in_thread(self._executor.function, self.name)
-        finally:
-            self._executor.deliver()
+        read = partial(self._inventory.function, self.name)
+        return await _call(self._inventory, read)
 
     async def on(self) -> None:
-        await _drive(self._executor, lambda: self._executor.plan_function(self.name, on=True))
+        """Switches it on, on all boards that have it. Raises `UnsupportedError`, `BackendError`."""
+        from .power import plans
+
+        await _run(self._inventory, plans.set_function(self.name, on=True))
 
     async def off(self) -> None:
-        await _drive(self._executor, lambda: self._executor.plan_function(self.name, on=False))
+        """Switches it off, on all boards that have it. Raises `UnsupportedError`, `BackendError`."""
+        from .power import plans
+
+        await _run(self._inventory, plans.set_function(self.name, on=False))
 
 
 class AsyncHub(AsyncFunction):
@@ -295,5 +341,12 @@ class AsyncHub(AsyncFunction):
     __slots__ = ()
 
     async def reset(self, *, pause: float = HUB_PAUSE) -> None:
-        """See `rpi_clusterhat.cluster.Hub.reset`."""
-        await _drive(self._executor, lambda: self._executor.plan_hub_reset(pause))
+        """Switches it off for ``pause`` seconds and on again, on again even when interrupted.
+
+        All nodes vanish from USB meanwhile. Raises `SettingError`, `UnsupportedError`, `BackendError`.
+        """
+        from . import validate
+        from .power import plans
+
+        plan = plans.pulse_off(self.name, validate.seconds("pause", pause))
+        await _run(self._inventory, plan)

@@ -1,224 +1,41 @@
-"""`Cluster` and `Node`: what a script uses."""
+"""`Cluster` and `Node`: the front door.
+
+Made from aio.py by ``make twins``: change that one.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
-from ._frozen import Frozen
+from ._cluster_base import BOOT_TIMEOUT, CYCLE_PAUSE, HUB_PAUSE, ClusterBase, Handle, NodeHandle
+from ._status import BoardStatus, NodeStatus, Status, read_status
 from .clock import SYSTEM
-from .errors import NodeNameError
-from .hardware.backend import SupportsAddresses
-from .power.bank import open_banks
-from .power.executor import Again, Executor, Operation, is_over
-from .settings import load_settings
+from .waiting import call, drive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from types import TracebackType
+    from typing import TypeVar
 
+    from ._cluster_base import NodeLike, Wait
     from .clock import Clock
-    from .events import Event
-    from .hardware.boards import Board
-    from .power import plans
-    from .power.bank import Bank
-    from .power.inventory import NodeEntry
-    from .power.states import State
+    from .events import State
+    from .power.inventory import Inventory
+    from .power.plans import Plan
 
-__all__ = ["BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"]
+    _T = TypeVar("_T")
 
-CYCLE_PAUSE = 1.0
-"""Seconds without power in ``cycle``, so that a node's capacitors run empty: chosen, not measured."""
-
-HUB_PAUSE = 0.5
-"""Seconds that ``hub.reset`` keeps the hub off: chosen, not measured."""
-
-
-class NodeStatus(Frozen):
-    powered: bool
-    """As read from the line."""
-    state: State
-    failure: str | None
-
-
-class BoardStatus(Frozen):
-    version: str
-    backend: str
-    nodes: tuple[str, ...]
-    functions: Mapping[str, bool]
-    """``alert``, ``led``, ``hub``, ``wp`` as far as the board has them: on or off."""
-    set_up: bool
-    """False for an expander that nobody has set up since it got power."""
-
-
-class Status(Frozen):
-    """What was read at one moment."""
-
-    boards: tuple[BoardStatus, ...]
-    nodes: Mapping[str, NodeStatus]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The content of ``status --json``. With one board its functions stand at the top; with several each
-        board's stand under ``boards``."""
-        nodes: dict[str, dict[str, Any]] = {}
-        for name, node in self.nodes.items():
-            nodes[name] = {"powered": node.powered, "state": str(node.state)}
-            if node.failure is not None:
-                nodes[name]["failure"] = node.failure
-        if len(self.boards) == 1:
-            return {**self._board(self.boards[0], nodes), **self._functions(self.boards[0])}
-        boards = [{**self._board(b, list(b.nodes)), **self._functions(b)} for b in self.boards]
-        return {"boards": boards, "nodes": nodes}
-
-    @staticmethod
-    def _board(board: BoardStatus, nodes: object) -> dict[str, Any]:
-        return {"board": board.version, "backend": board.backend, "nodes": nodes}
-
-    @staticmethod
-    def _functions(board: BoardStatus) -> dict[str, Any]:
-        return {**board.functions, **({} if board.set_up else {"set_up": False})}
-
-
-def _drive(executor: Executor, make_plan: Callable[[], plans.Plan]) -> None:
-    """Runs a plan with blocking calls. What goes wrong is thrown into the plan, Ctrl-C included."""
-    operation = Operation()
-    answer: Any = None
-    error: BaseException | None = None
-    try:
-        plan = make_plan()
-        while True:
-            try:
-                while True:  # in the try itself: no line between two steps is outside of it
-                    step = plan.send(answer) if error is None else plan.throw(error)
-                    answer = error = None
-                    answer = _perform(executor, operation, step)
-            except StopIteration:
-                return
-            except BaseException as caught:
-                if is_over(plan):
-                    raise
-                error = caught
-    finally:
-        executor.finish(operation)
-        executor.deliver()
-
-
-def _perform(executor: Executor, operation: Operation, step: plans.Step) -> Any:
-    from .power.plans import Sleep
-
-    if isinstance(step, Sleep):
-        executor.deliver()
-        return executor.clock.sleep(step.seconds)
-    while isinstance(answer := executor.perform(operation, step), Again):
-        executor.deliver()
-        executor.clock.sleep(answer.seconds)
-    executor.deliver()
-    return answer
-
-
-class ClusterBase:
-    """What does not depend on how one waits."""
-
-    def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM) -> None:
-        """Takes over open boards; `open` is the usual way."""
-        self._executor = Executor(banks, clock)
-
-    def __repr__(self) -> str:
-        nodes = " ".join(f"{r.name}={r.state!s}" for r in list(self._executor.entries.values())[:16])
-        more = " …" if len(self._executor.entries) > 16 else ""
-        return f"<{type(self).__name__} {', '.join(b.version for b in self.boards[:4])}: {nodes}{more}>"
-
-    def __len__(self) -> int:
-        return len(self._executor.names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._executor.entries
-
-    @property
-    def names(self) -> list[str]:
-        """The nodes' names, ``p1`` and on."""
-        return list(self._executor.names)
-
-    @property
-    def boards(self) -> list[Board]:
-        return [bank.board for bank in self._executor.banks]
-
-    @property
-    def banks(self) -> list[Bank]:
-        """The open boards with their backends and rails: for tests and for those who extend the library."""
-        return list(self._executor.banks)
-
-    @property
-    def holds_levels(self) -> bool:
-        """Whether nodes that are on stay on when this cluster is closed or its process ends."""
-        return all(bank.backend.holds_levels for bank in self._executor.banks)
-
-    @property
-    def clock(self) -> Clock:
-        return self._executor.clock
-
-    @property
-    def addresses(self) -> dict[str, tuple[str, int]]:
-        """Where nodes answer, host and TCP port by name, as far as their backend knows: the simulation's
-        does, where it was told to ``serve``."""
-        found: dict[str, tuple[str, int]] = {}
-        for bank in self._executor.banks:
-            if isinstance(bank.backend, SupportsAddresses):
-                known = bank.backend.addresses()
-                for name, role in zip(bank.names, bank.board.power, strict=False):
-                    if role.offset in known:
-                        found[name] = known[role.offset]
-        return found
-
-    @property
-    def spacing(self) -> float:
-        """Seconds between two power-ups of one rail."""
-        return self._executor.banks[0].rail.spacing
-
-    def select(self, *nodes: str) -> list[str]:
-        """The names that lists such as ``p1,p3`` or ``p[1-3]`` stand for; without any, all nodes.
-
-        Raises `NodeNameError`.
-        """
-        from ._names import parse_nodes
-
-        return parse_nodes(nodes, self._executor.names)
-
-    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Calls back with each `rpi_clusterhat.events.Event`, after the fact and with no lock held, in the
-        thread of an operation or read: of that which found it, or of another that is under way.
-
-        Returns a function that ends the subscription. What the callback raises is logged and does not disturb
-        the operation."""
-        return self._executor.subscribe(callback)
-
-    def _check_name(self, name: str) -> str:
-        if name not in self._executor.entries:
-            raise NodeNameError(
-                f"{name!r} is no node of this cluster: it has {', '.join(self._executor.names)}"
-            )
-        return name
-
-    def _status(self) -> Status:
-        with self._executor.lock:
-            return self._read_status()
-
-    def _read_status(self) -> Status:
-        executor = self._executor
-        boards: list[BoardStatus] = []
-        for i, bank in enumerate(executor.banks):
-            levels = executor.levels(i)
-            functions = {n: r.is_on(levels) for n, r in bank.board.functions.items()}
-            boards.append(
-                BoardStatus(
-                    bank.board.version,
-                    bank.backend_name,
-                    tuple(bank.names),
-                    functions,
-                    bank.was_set_up is not False,
-                )
-            )
-        nodes = {r.name: NodeStatus(bool(r.powered), r.state, r.failure) for r in executor.entries.values()}
-        return Status(tuple(boards), nodes)
+__all__ = [
+    "BoardStatus",
+    "Cluster",
+    "Function",
+    "Hub",
+    "Node",
+    "NodeStatus",
+    "Status",
+]
 
 
 class Cluster(ClusterBase):
@@ -227,8 +44,8 @@ class Cluster(ClusterBase):
         with Cluster.open() as hat:
             hat.on("p1", "p3")
 
-    Opening and closing switch nothing. All methods may be called from any thread; those that switch on wait
-    for the rail and let others work meanwhile.
+    Opening and closing switch nothing. All methods may be called from any thread; those that
+    switch on wait for the rail and let others work meanwhile.
     """
 
     @classmethod
@@ -251,15 +68,29 @@ class Cluster(ClusterBase):
         What is not given here is taken from the environment (``RPI_CLUSTERHAT_BOARD`` …), a settings file,
         the vendor's settings file, and at last from what the HAT says of itself.
 
-        board: the HAT's version, such as ``"2.3"``. nodes: how many of its sockets are in use (4).
-        backend: ``gpiod``, ``sysfs``, ``i2c``, ``sim`` or a plugin's; options: the backend's.
-        boards: several boards, each a mapping with ``board``, ``backend``, ``options``, ``nodes``, ``rail``.
-        spacing: seconds between two power-ups (2.0). rail: the name of the supply; boards with the same name
-        keep the spacing together. lock_dir: where processes share locks (``/run/lock``). config: a TOML file.
+        Args:
+            board: The HAT's version, such as ``"2.3"``.
+            backend: ``gpiod``, ``sysfs``, ``i2c``, ``sim`` or a plugin's.
+            options: The backend's options, by name.
+            boards: Several boards, each a mapping with ``board``, ``backend``, ``options``, ``nodes``,
+                ``rail``.
+            nodes: How many of the HAT's sockets are in use (4).
+            spacing: Seconds between two power-ups (2.0).
+            rail: The name of the supply; boards with the same name keep the spacing together.
+            lock_dir: The folder where processes share locks (``/run/lock``).
+            config: The path of a TOML file to read instead of the usual ones.
+            clock: The clock that waits go by.
 
-        Raises `SettingError`, `BoardNotFoundError`, `UnknownBackendError`, `BackendUnavailableError`.
+        Returns:
+            The open cluster.
+
+        Raises:
+            SettingError: A setting is invalid.
+            BoardNotFoundError: No HAT says which version it is, and none is given.
+            UnknownBackendError: No backend of this name is installed.
+            BackendUnavailableError: The backend cannot be used here; the text says why and what to do.
         """
-        said = {
+        given: dict[str, object] = {
             "board": board,
             "backend": backend,
             "options": options,
@@ -269,7 +100,7 @@ class Cluster(ClusterBase):
             "rail": rail,
             "lock_dir": lock_dir,
         }
-        return cls(open_banks(load_settings(said, config=config), clock), clock)
+        return cls._open(given, config, clock)
 
     def __enter__(self) -> Self:
         return self
@@ -281,138 +112,199 @@ class Cluster(ClusterBase):
 
     def __getitem__(self, name: str) -> Node:
         """The node of this name. Raises `NodeNameError`."""
-        return Node(self, self._executor, self._check_name(name))
+        return Node(self, self._inventory, self._check_name(name))
 
     def __iter__(self) -> Iterator[Node]:
-        return (Node(self, self._executor, name) for name in self._executor.names)
+        return (Node(self, self._inventory, name) for name in self._inventory.names)
 
-    def on(self, *nodes: str) -> None:
-        """Switches nodes on, all of them when none is named, each in its turn and with the rail's spacing;
-        returns when the last has power. Nodes that have power are left alone and cost no wait.
+    def on(self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT) -> None:
+        """Switches nodes on, each in its turn and with the rail's spacing; returns when the last has power.
 
-        Raises `NodeNameError` before anything is switched, `NodeFailedError` and `SupersededError` after the
-        others are on, `BackendError` and `LockError` at once: what was reached stays, and is reported.
+        Nodes that have power are left alone and cost no wait.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            wait: Return only when the nodes are ready, too: a probe, or for several nodes a function that
+                makes the probe for the node of a name.
+            boot_timeout: Seconds to wait for that, after the last has power.
+
+        Raises:
+            NodeNameError: Something else is named, or nothing. Nothing was switched.
+            SettingError: ``wait`` or ``boot_timeout`` is invalid. Nothing was switched.
+            NodeFailedError: A node could not be switched on. The others are on.
+            SupersededError: Another caller switched a node off while it waited. The others are on.
+            BackendError: The hardware failed. What was reached stays, and is reported.
+            LockError: The shared lock of the rail cannot be used. What was reached stays.
+            BootTimeoutError: A node has power and did not get ready in time.
+        """
+        from .power import plans
+
+        names = self.select(*nodes)
+        probes = self._check_wait(wait, names, boot_timeout)
+        _run(self._inventory, plans.switch_on(names))
+        if probes:
+            drive(self._until_ready(probes, boot_timeout), self.clock)
+
+    def off(self, *nodes: NodeLike) -> None:
+        """Cuts the power of nodes, at once and together.
+
+        Waits for nothing; nodes that wait for the rail lose their place.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+
+        Raises:
+            NodeNameError: Something else is named, or nothing. Nothing was switched.
+            NodeFailedError: A node still has power, or may have. The others are off.
+            BackendError: The hardware failed. What was reached stays, and is reported.
+        """
+        from .power import plans
+
+        _run(self._inventory, plans.switch_off(self.select(*nodes)))
+
+    def cycle(self, *nodes: NodeLike, pause: float = CYCLE_PAUSE) -> None:
+        """Switches nodes off together, waits, and switches them on again one after the other.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            pause: Seconds without power.
+
+        Raises:
+            SettingError: ``pause`` is invalid. Nothing was switched.
+            ClusterHatError: As `on` does.
+        """
+        from . import validate
+        from .power import plans
+
+        names = self.select(*nodes)
+        _run(self._inventory, plans.cycle(names, validate.seconds("pause", pause)))
+
+    @contextmanager
+    def powered(
+        self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
+    ) -> Generator[list[Node]]:
+        """Keeps nodes on for a block: on at its beginning, off after it, whatever happens in it.
+
+        Args:
+            nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            wait: As of `on`.
+            boot_timeout: As of `on`.
+
+        Returns:
+            The nodes, in the order in which they were named.
+
+        Raises:
+            ClusterHatError: As `on` and `off` do.
         """
         names = self.select(*nodes)
-        _drive(self._executor, lambda: self._executor.plan_on(names))
-
-    def off(self, *nodes: str) -> None:
-        """Cuts the power of nodes, all of them when none is named, at once and together. Waits for nothing;
-        those that wait for the rail lose their place. Raises as `on` does."""
-        names = self.select(*nodes)
-        _drive(self._executor, lambda: self._executor.plan_off(names))
-
-    def cycle(self, *nodes: str, pause: float = CYCLE_PAUSE) -> None:
-        """Off together, ``pause`` seconds, and on again one after the other. Raises as `on` does."""
-        names = self.select(*nodes)
-        _drive(self._executor, lambda: self._executor.plan_cycle(names, pause))
+        self._check_wait(wait, names, boot_timeout)
+        try:
+            self.on(names, wait=wait, boot_timeout=boot_timeout)
+            yield [self[name] for name in names]
+        finally:
+            self.off(names)
 
     def init(self) -> bool:
-        """Sets up each expander that nobody has set up since it got power, and says whether there was one.
-        ``on`` and ``off`` do so themselves."""
-        found: list[int] = []
-        _drive(self._executor, lambda: self._executor.plan_init(found))
-        return bool(found)
+        """Sets up each expander that nobody has set up since it got power.
+
+        ``on`` and ``off`` do so themselves.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            BackendError: The hardware failed.
+        """
+        from .power import plans
+
+        return _run(self._inventory, plans.set_up(self._inventory.names))
 
     def status(self) -> Status:
-        """Reads all boards. Never writes."""
-        try:
-            return self._status()
-        finally:
-            self._executor.deliver()
+        """Reads all boards. Never writes. Raises `BackendError`."""
+        return _call(self._inventory, partial(read_status, self._inventory))
 
     @property
     def alert(self) -> Function:
         """The ALERT LED."""
-        return Function(self, self._executor, "alert")
+        return Function(self, self._inventory, "alert")
 
     @property
     def led(self) -> Function:
         """The nodes' LEDs: on lets them shine."""
-        return Function(self, self._executor, "led")
+        return Function(self, self._inventory, "led")
 
     @property
     def hub(self) -> Hub:
         """The USB hub between the nodes and the controller."""
-        return Hub(self, self._executor, "hub")
+        return Hub(self, self._inventory, "hub")
 
     @property
     def write_protect(self) -> Function:
         """The write protection of the HAT's EEPROM."""
-        return Function(self, self._executor, "wp")
+        return Function(self, self._inventory, "wp")
 
     def close(self) -> None:
         """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
         whose lines it held lose power. May be called again."""
-        self._executor.close()
+        _call(self._inventory, self._inventory.close)
 
 
-class _Handle:
-    """Something of a cluster that has a name."""
+def _run(inventory: Inventory, plan: Plan[_T]) -> _T:
+    from .power.operation import Operation
 
-    __slots__ = ("_cluster", "_executor", "name")
-
-    def __init__(self, cluster: Cluster, executor: Executor, name: str) -> None:
-        self._cluster = cluster
-        self._executor = executor
-        self.name = name
+    return drive(Operation(inventory).steps(plan), inventory.clock)
 
 
-class Node(_Handle):
-    """One node. As cheap as its name: make as many as you like. May be used from any thread."""
+def _call(inventory: Inventory, function: Callable[[], _T]) -> _T:
+    """An access to the hardware, after which the subscribers are told."""
+    try:
+        return drive(call(function))
+    finally:
+        inventory.deliver()
+
+
+class Node(NodeHandle[Cluster]):
+    """One node. Equal to any other of the same name and cluster. May be used from any thread."""
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return f"<Node {self.name} {self._entry.state!s}>"
-
-    @property
-    def _entry(self) -> NodeEntry:
-        return self._executor.entries[self.name]
-
-    def on(self) -> None:
-        """See `Cluster.on`."""
-        self._cluster.on(self.name)
+    def on(self, *, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT) -> None:
+        """Switches it on. See `Cluster.on`."""
+        self._cluster.on(self.name, wait=wait, boot_timeout=boot_timeout)
 
     def off(self) -> None:
-        """See `Cluster.off`."""
+        """Cuts its power. See `Cluster.off`."""
         self._cluster.off(self.name)
 
     def cycle(self, *, pause: float = CYCLE_PAUSE) -> None:
-        """See `Cluster.cycle`."""
+        """Switches it off, and on again after ``pause`` seconds. See `Cluster.cycle`."""
         self._cluster.cycle(self.name, pause=pause)
 
     @property
     def powered(self) -> bool:
-        """Whether it has power, read from its line now."""
-        try:
-            return self._executor.refresh((self.name,))[self.name]
-        finally:
-            self._executor.deliver()
+        """Whether it has power, read from its line now. Raises `BackendError`."""
+        read = partial(self._inventory.refresh, (self.name,))
+        powered = _call(self._inventory, read)
+        return powered[self.name]
 
     @property
     def state(self) -> State:
-        """Its state, after a look at its line."""
+        """Its state, after a look at its line. Raises `BackendError`."""
         _ = self.powered
         return self._entry.state
 
     def report_probe(self, *, up: bool) -> None:
-        """Tells what a probe of it said: a node that is on is ready then, or is not any more."""
-        self._executor.report_probe(self.name, up=up)
-        self._executor.deliver()
+        """Takes over what a probe of it said: a node that is on is ready then, or is not any more."""
+        report = partial(self._inventory.report_probe, self.name, up=up)
+        _call(self._inventory, report)
 
-    @property
-    def desired(self) -> bool | None:
-        """Whether it was last asked to be on; None where this cluster was not asked."""
-        return self._entry.desired
-
-    @property
-    def failure(self) -> str | None:
-        """Why it is in the state ``failed``."""
-        return self._entry.failure
+    def report_halt(self, *, under_way: bool) -> None:
+        """Takes over that it was asked to halt: it is ``stopping`` then; or that its halt was called off."""
+        report = partial(self._inventory.report_halt, self.name, under_way=under_way)
+        _call(self._inventory, report)
 
 
-class Function(_Handle):
+class Function(Handle[Cluster]):
     """Something that the board switches besides its nodes; of several boards, all at once."""
 
     __slots__ = ()
@@ -420,21 +312,25 @@ class Function(_Handle):
     @property
     def supported(self) -> bool:
         """Whether a board of this cluster has it. Where not, the rest raises `UnsupportedError`."""
-        return any(self.name in board.functions for board in self._cluster.boards)
+        return any(self.name in bank.board.functions for bank in self._inventory.banks)
 
     @property
     def is_on(self) -> bool:
         """Whether it is on (on all boards that have it), read now."""
-        try:
-            return self._executor.function(self.name)
-        finally:
-            self._executor.deliver()
+        read = partial(self._inventory.function, self.name)
+        return _call(self._inventory, read)
 
     def on(self) -> None:
-        _drive(self._executor, lambda: self._executor.plan_function(self.name, on=True))
+        """Switches it on, on all boards that have it. Raises `UnsupportedError`, `BackendError`."""
+        from .power import plans
+
+        _run(self._inventory, plans.set_function(self.name, on=True))
 
     def off(self) -> None:
-        _drive(self._executor, lambda: self._executor.plan_function(self.name, on=False))
+        """Switches it off, on all boards that have it. Raises `UnsupportedError`, `BackendError`."""
+        from .power import plans
+
+        _run(self._inventory, plans.set_function(self.name, on=False))
 
 
 class Hub(Function):
@@ -443,6 +339,12 @@ class Hub(Function):
     __slots__ = ()
 
     def reset(self, *, pause: float = HUB_PAUSE) -> None:
-        """Off for ``pause`` seconds and on again, on again even when interrupted. All nodes vanish from USB
-        meanwhile."""
-        _drive(self._executor, lambda: self._executor.plan_hub_reset(pause))
+        """Switches it off for ``pause`` seconds and on again, on again even when interrupted.
+
+        All nodes vanish from USB meanwhile. Raises `SettingError`, `UnsupportedError`, `BackendError`.
+        """
+        from . import validate
+        from .power import plans
+
+        plan = plans.pulse_off(self.name, validate.seconds("pause", pause))
+        _run(self._inventory, plan)

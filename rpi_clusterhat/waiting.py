@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
     from .clock import Clock
 
-__all__ = ["Call", "Pause", "Readable", "Sleep", "Step", "Writable", "drive", "drive_async", "is_over"]
+__all__ = [
+    "Call",
+    "Pause",
+    "Readable",
+    "Sleep",
+    "Step",
+    "Writable",
+    "call",
+    "drive",
+    "drive_async",
+    "is_over",
+]
 
 
 class Sleep(Frozen):
@@ -60,6 +71,12 @@ Step = Sleep | Pause | Readable | Writable | Call
 if TYPE_CHECKING:
     _T = TypeVar("_T")
     Steps = Generator[Step, Any, _T]
+
+
+def call(function: Callable[[], _T]) -> Steps[_T]:
+    """One uninterruptible `Call`, as a generator."""
+    result: _T = yield Call(function, uninterruptible=True)
+    return result
 
 
 def is_over(generator: Generator[Any, Any, Any]) -> bool:

@@ -269,7 +269,7 @@ class AsyncNodePool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if off:
-            await self.cluster.off()
+            await self.cluster.off(*self.members)
             for name in self.members:
                 self.core.lost(name, "close")
 

@@ -25,7 +25,7 @@ __all__ = ["Bank", "open_banks"]
 class Bank:
     """A board, open: its backend, its rail and the names of its nodes."""
 
-    __slots__ = ("_rail", "backend", "backend_name", "board", "names", "was_set_up")
+    __slots__ = ("_rail", "backend", "backend_name", "board", "lock", "names", "was_set_up")
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class Bank:
         self._rail = rail
         self.names = list(names)
         self.was_set_up: bool | None = None
+        self.lock = threading.RLock()
+        """Held by whoever accesses the backend or what is known of the board's nodes."""
 
     @property
     def rail(self) -> Rail:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -32,11 +31,11 @@ _FUNCTIONS = {
 
 
 class NodeEntry:
-    """What is known of a node. Guarded by the executor's lock."""
+    """What is known of a node. Guarded by its bank's lock."""
 
     __slots__ = ("bank", "desired", "failure", "name", "powered", "role", "seen", "state", "waiting")
 
-    def __init__(self, name: str, bank: int, role: Role) -> None:
+    def __init__(self, name: str, bank: Bank, role: Role) -> None:
         self.name = name
         self.bank = bank
         self.role = role
@@ -52,74 +51,88 @@ class NodeEntry:
 
 
 class Inventory:
-    """The boards of a cluster, open, and a entry for each of their nodes. May be used from any thread."""
+    """The boards of a cluster, open, and an entry for each of their nodes. May be used from any thread.
+
+    Each board has a lock of its own, `Bank.lock`: held while a step is performed on it and while it is read,
+    with all tries of a transfer; never while a node waits for the rail or a plan sleeps.
+    """
 
     def __init__(self, banks: Sequence[Bank], clock: Clock) -> None:
         self.banks = list(banks)
         self.clock = clock
         self.entries: dict[str, NodeEntry] = {}
-        self._by_bank: list[list[NodeEntry]] = []
-        for i, bank in enumerate(self.banks):
+        self._by_board: list[list[NodeEntry]] = []
+        self._board_of: dict[str, int] = {}
+        for index, bank in enumerate(self.banks):
             entries = [
-                NodeEntry(name, i, role) for name, role in zip(bank.names, bank.board.power, strict=False)
+                NodeEntry(name, bank, role) for name, role in zip(bank.names, bank.board.power, strict=False)
             ]
-            self._by_bank.append(entries)
-            self.entries.update((entry.name, entry) for entry in entries)
+            self._by_board.append(entries)
+            for entry in entries:
+                self.entries[entry.name] = entry
+                self._board_of[entry.name] = index
         self.names = list(self.entries)
-        self.lock = threading.RLock()
-        """Held while a step is performed and while boards are read, with all tries of a transfer; never while
-        a node waits for the rail or a plan sleeps."""
         self._closed = False
         self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []
 
-    def _having(self, name: str) -> list[int]:
-        indexes = [i for i, bank in enumerate(self.banks) if name in bank.board.functions]
+    def by_board(self, nodes: Iterable[str]) -> dict[int, list[NodeEntry]]:
+        """The entries of these nodes, by the index of their board."""
+        found: dict[int, list[NodeEntry]] = {}
+        for name in nodes:
+            found.setdefault(self._board_of[name], []).append(self.entries[name])
+        return found
+
+    def having(self, function: str) -> tuple[int, ...]:
+        """The indexes of the boards that have this function. Raises `UnsupportedError` where none has."""
+        indexes = tuple(i for i, bank in enumerate(self.banks) if function in bank.board.functions)
         if not indexes:
             versions = ", ".join(sorted({bank.board.version for bank in self.banks}))
-            raise UnsupportedError(f"a Cluster HAT {versions} has no {_FUNCTIONS[name]}")
+            raise UnsupportedError(f"a Cluster HAT {versions} has no {_FUNCTIONS[function]}")
         return indexes
 
-    def _banks_of(self, nodes: Iterable[str]) -> list[int]:
-        return list(dict.fromkeys(self.entries[n].bank for n in nodes))
+    def unset(self, boards: Iterable[int]) -> tuple[int, ...]:
+        """Those of these boards that nobody had set up when they were last read."""
+        return tuple(sorted(i for i in boards if self.banks[i].was_set_up is False))
 
     def function(self, name: str) -> bool:
         """Whether a function is on, on all boards that have it, read now."""
-        return all(self.banks[i].board.functions[name].is_on(self.levels(i)) for i in self._having(name))
+        return all(self.banks[i].board.functions[name].is_on(self.levels(i)) for i in self.having(name))
 
     # Observing ------------------------------------------------------------------------------------------
 
     def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
         """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
         nodes have power, by name."""
-        with self.lock:
-            for i in range(len(self.banks)) if nodes is None else self._banks_of(nodes):
-                self.levels(i)
-            return {n: bool(self.entries[n].powered) for n in (self.names if nodes is None else nodes)}
+        powered: dict[str, bool] = {}
+        for index, entries in self.by_board(self.names if nodes is None else nodes).items():
+            levels = self.levels(index)
+            powered.update((entry.name, entry.role.is_on(levels)) for entry in entries)
+        return powered
 
     def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
         """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
         ``requested`` is this cluster's doing."""
-        with self.lock:
-            self._check_open()
-            bank = self.banks[index]
+        bank = self.banks[index]
+        with bank.lock:
+            self.check_open()
             try:
                 levels = bank.backend.read()
             except BaseException as error:
-                for entry in self._by_bank[index]:
+                for entry in self._by_board[index]:
                     if entry.state is State.FAILED:  # a failure is kept until the node is switched again
                         entry.powered = None
                     else:
-                        self._happen(entry, Trigger.FORGET, "error")
+                        self.apply(entry, Trigger.FORGET, "error")
                 if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
                     raise BackendError(f"{bank.backend_name}: {error}") from error
                 raise
             if self._lost_power(index):
                 requested = ()
-            for entry in self._by_bank[index]:
+            for entry in self._by_board[index]:
                 on = entry.role.is_on(levels)
                 cause = "request" if entry.name in requested else "outside"
-                self._happen(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)
+                self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)
             return levels
 
     def _lost_power(self, index: int) -> bool:
@@ -129,10 +142,11 @@ class Inventory:
         was_set_up, bank.was_set_up = bank.was_set_up, bank.backend.is_set_up
         if not was_set_up or bank.was_set_up:
             return False
-        self._outbox.append(PowerLost(index))
+        self.announce(PowerLost(index))
         return True
 
-    def _happen(self, entry: NodeEntry, trigger: Trigger, cause: str) -> None:
+    def apply(self, entry: NodeEntry, trigger: Trigger, cause: str) -> None:
+        """Moves a node to the state that follows; the bank's lock is held. Raises `TransitionError`."""
         old = entry.state
         new = after(old, trigger)
         if new is State.OFF and trigger is Trigger.SEEN_OFF and entry.waiting:
@@ -148,15 +162,24 @@ class Inventory:
             if old is State.FAILED:
                 entry.failure = None
             if entry.seen:  # the first look is no change
-                self._outbox.append(StateChanged(entry.name, old, new, cause))
+                self.announce(StateChanged(entry.name, old, new, cause))
         entry.seen = True
 
     def report_probe(self, name: str, *, up: bool) -> None:
         """Takes over what a probe of a node said."""
-        with self.lock:
-            entry = self.entries[name]
+        entry = self.entries[name]
+        with entry.bank.lock:
             if entry.state is (State.ON if up else State.READY):
-                self._happen(entry, Trigger.ANSWER if up else Trigger.SILENCE, "probe")
+                self.apply(entry, Trigger.ANSWER if up else Trigger.SILENCE, "probe")
+
+    def report_halt(self, name: str, *, under_way: bool) -> None:
+        """Takes over that a node was asked to halt, or that its halt was called off."""
+        entry = self.entries[name]
+        with entry.bank.lock:
+            if under_way and entry.state in (State.ON, State.READY):
+                self.apply(entry, Trigger.STOP, "request")
+            elif not under_way and entry.state is State.STOPPING:
+                self.apply(entry, Trigger.CANCEL, "request")
 
     # Events ---------------------------------------------------------------------------------------------
 
@@ -168,6 +191,10 @@ class Inventory:
                 self._subscribers.remove(callback)
 
         return unsubscribe
+
+    def announce(self, event: Event) -> None:
+        """Keeps an event for the next `deliver`."""
+        self._outbox.append(event)
 
     def deliver(self) -> None:
         """Tells the subscribers what happened, in the calling thread. Takes no lock: an event loop must not
@@ -188,18 +215,20 @@ class Inventory:
 
     # The end --------------------------------------------------------------------------------------------
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises `ClosedError` once this is closed."""
         if self._closed:
             raise ClosedError("this cluster is closed: open a new one")
 
     def close(self) -> None:
-        with self.lock:
-            self._closed = True
-            errors: list[Exception] = []
-            for bank in self.banks:
+        """Gives all lines back. Raises the first of the backends' errors, after all are closed."""
+        self._closed = True
+        errors: list[Exception] = []
+        for bank in self.banks:
+            with bank.lock:
                 try:
                     bank.backend.close()
                 except Exception as error:  # noqa: BLE001 - a stranger's may raise anything, and the others are open
                     errors.append(error)
-            if errors:
-                raise errors[0]
+        if errors:
+            raise errors[0]

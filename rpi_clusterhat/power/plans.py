@@ -1,8 +1,7 @@
-"""Each operation as a generator of steps: no I/O, no clock.
+"""Each operation as a generator of steps: no I/O, no clock. The first step of each reads.
 
-Whoever drives a plan performs each step and sends its answer back; an error, a Ctrl-C or a cancelled task
-is thrown in, and the plan yields what has to be done before it lets the error through. A plan that gets no
-answers goes by what it was given, so ``list(plan)`` is what it would do.
+Whoever performs a plan sends each step's answer back; an error, a Ctrl-C or a cancelled task is thrown in,
+and the plan yields what has to be done before it lets the error through.
 """
 
 from __future__ import annotations
@@ -10,38 +9,70 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
+from rpi_clusterhat.errors import ClusterHatError, NodeFailedError, StuckLineError, SupersededError
+from rpi_clusterhat.waiting import Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
-
-from rpi_clusterhat.errors import NodeFailedError, StuckLineError, SupersededError
+    from collections.abc import Generator, Mapping, Sequence
 
 __all__ = [
+    "Boards",
+    "Cut",
     "Fail",
     "Plan",
-    "PowerUp",
     "Queue",
     "Read",
+    "ReadFunction",
     "Retry",
+    "Seen",
+    "SetFunction",
     "SetUp",
     "Settle",
-    "Sleep",
     "Step",
-    "Switch",
+    "SwitchOn",
     "TakeTurn",
     "cycle",
     "pulse_off",
+    "set_function",
     "set_up",
-    "switch",
     "switch_off",
     "switch_on",
 ]
 
 
+# Steps and their answers ----------------------------------------------------------------------------------
+
+
 class Read(Frozen):
-    """Read the boards of these nodes. Answer: which of the nodes have power, by name."""
+    """Read the boards of these nodes, and note what the nodes are asked to be. Answer: `Seen`."""
 
     nodes: tuple[str, ...]
+    desired: bool | None = None
+    """On or off; None where nothing is asked."""
+
+
+class Seen(Frozen):
+    """What a `Read` found."""
+
+    powered: Mapping[str, bool]
+    failed: tuple[str, ...] = ()
+    queued: tuple[str, ...] = ()
+    """Nodes that wait for the rail."""
+    unset: tuple[int, ...] = ()
+    """Boards (counted from 0) that nobody has set up since they got power."""
+
+
+class ReadFunction(Frozen):
+    """Read the boards that have this function. Answer: `Boards`."""
+
+    name: str
+
+
+class Boards(Frozen):
+    """Boards, counted from 0, and which of them nobody has set up since they got power."""
+
+    indexes: tuple[int, ...]
+    unset: tuple[int, ...] = ()
 
 
 class SetUp(Frozen):
@@ -68,20 +99,24 @@ class TakeTurn(Frozen):
     node: str
 
 
-class PowerUp(Frozen):
+class SwitchOn(Frozen):
     """Switch this node on, in its turn. Answer: False where it is not wanted any more."""
 
     node: str
 
 
-class Switch(Frozen):
-    """Set these to on or off (nodes only to off), with one write for each board."""
+class Cut(Frozen):
+    """Cut the power of these nodes, with one write for each board."""
 
-    levels: Mapping[str, bool]
+    nodes: tuple[str, ...]
 
 
-class Sleep(Frozen):
-    seconds: float
+class SetFunction(Frozen):
+    """Switch a function of these boards (counted from 0) on or off."""
+
+    name: str
+    boards: tuple[int, ...]
+    on: bool
 
 
 class Fail(Frozen):
@@ -93,45 +128,172 @@ class Fail(Frozen):
 
 class Settle(Frozen):
     """The operation ends here for these nodes: give up turns and places, and see what is really there.
-    Never fails. Answer: which of the nodes have power, by name."""
+    Never fails. Answer: which of the nodes have power, by name; None where that cannot be read."""
 
     nodes: tuple[str, ...]
 
 
-Step = Read | SetUp | Retry | Queue | TakeTurn | PowerUp | Switch | Sleep | Fail | Settle
+Step = (
+    Read
+    | ReadFunction
+    | SetUp
+    | Retry
+    | Queue
+    | TakeTurn
+    | SwitchOn
+    | Cut
+    | SetFunction
+    | Fail
+    | Settle
+    | Sleep
+)
 
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     _T = TypeVar("_T")
-    _Answer = Generator[Step, Any, _T]
-    Plan = _Answer[None]
+    Plan = Generator[Step, Any, _T]
 
 
-def set_up(boards: Sequence[int]) -> Plan:
-    """Sets up the boards that nobody has set up since they got power."""
-    for board in boards:
+# Operations -----------------------------------------------------------------------------------------------
+
+
+def switch_on(nodes: Sequence[str]) -> Plan[None]:
+    """Switches nodes on in the order given, each in its turn on the rail."""
+    left = list(nodes)
+    return _settled(left, _switch_on(nodes, left))
+
+
+def _switch_on(nodes: Sequence[str], left: list[str]) -> Plan[None]:
+    seen = yield from _look(left, desired=True)
+    if again := tuple(n for n in nodes if n in seen.failed):
+        yield Retry(again)
+    left[:] = [n for n in nodes if not seen.powered[n]]
+    yield from _power_up(left)
+
+
+def switch_off(nodes: Sequence[str]) -> Plan[None]:
+    """Cuts the power of nodes, together. Those that wait for the rail lose their place."""
+    left = list(nodes)
+    return _settled(left, _switch_off(nodes, left))
+
+
+def _switch_off(nodes: Sequence[str], left: list[str]) -> Plan[None]:
+    seen = yield from _look(left, desired=False)
+    stuck = yield from _cut([n for n in nodes if seen.powered[n] or n in seen.failed or n in seen.queued])
+    left.clear()
+    _raise(stuck)
+
+
+def cycle(nodes: Sequence[str], pause: float) -> Plan[None]:
+    """Off, a pause in seconds, on again. Nodes without power are only switched on."""
+    left = list(nodes)
+    return _settled(left, _cycle(nodes, left, pause))
+
+
+def _cycle(nodes: Sequence[str], left: list[str], pause: float) -> Plan[None]:
+    seen = yield from _look(left, desired=True)
+    stuck = yield from _cut([n for n in nodes if seen.powered[n] or n in seen.failed])
+    if any(seen.powered[n] for n in nodes):
+        yield Sleep(pause)
+    left[:] = [n for n in nodes if n not in stuck]
+    yield from _power_up(left)
+    _raise(stuck)
+
+
+def set_up(nodes: Sequence[str]) -> Plan[bool]:
+    """Sets up the boards of these nodes that need it, and says whether there was one."""
+    seen: Seen = yield Read(tuple(nodes))
+    for board in seen.unset:
         yield SetUp(board)
+    return bool(seen.unset)
 
 
-def _look(
-    nodes: Sequence[str], powered: Mapping[str, bool], unset: Sequence[int]
-) -> _Answer[Mapping[str, bool]]:
-    """Sets up the boards that need it, and says which nodes have power then."""
-    if unset:
-        yield from set_up(unset)
-        powered = (yield Read(tuple(nodes))) or powered
-    return powered
+def set_function(name: str, *, on: bool) -> Plan[None]:
+    """Switches a function of all boards that have it."""
+    boards: Boards = yield ReadFunction(name)
+    for board in boards.unset:
+        yield SetUp(board)
+    yield SetFunction(name, boards.indexes, on)
 
 
-def _cut(nodes: Sequence[str]) -> _Answer[dict[str, StuckLineError]]:
+def pulse_off(name: str, pause: float) -> Plan[None]:
+    """A function off, a pause in seconds, and on again whatever happens in between."""
+    boards: Boards = yield ReadFunction(name)
+    for board in boards.unset:
+        yield SetUp(board)
+    try:
+        yield SetFunction(name, boards.indexes, on=False)
+        yield Sleep(pause)
+        yield SetFunction(name, boards.indexes, on=True)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield SetFunction(name, boards.indexes, on=True)
+        raise
+
+
+# Parts of them --------------------------------------------------------------------------------------------
+
+
+def _settled(left: list[str], plan: Plan[None]) -> Plan[None]:
+    """The plan; where it ends with an error, the nodes that are ``left`` then are settled first."""
+    try:
+        yield from plan
+    except GeneratorExit:
+        raise
+    except BaseException:
+        if left:
+            yield Settle(tuple(left))
+        raise
+
+
+def _look(left: list[str], *, desired: bool) -> Plan[Seen]:
+    """Reads, sets up the boards that need it, and looks again where there was one."""
+    nodes = tuple(left)
+    try:
+        seen: Seen = yield Read(nodes, desired)
+    except ClusterHatError:
+        left.clear()  # nothing could be read, so nothing was begun
+        raise
+    if not seen.unset:
+        return seen
+    for board in seen.unset:
+        yield SetUp(board)
+    again: Seen = yield Read(nodes)
+    return again.replaced(failed=seen.failed, queued=seen.queued)
+
+
+def _power_up(left: list[str]) -> Plan[None]:
+    """Switches the nodes that are ``left`` on, each in its turn."""
+    superseded: list[str] = []
+    stuck: dict[str, StuckLineError] = {}
+    if left:
+        yield Queue(tuple(left))
+    while left:
+        node = left[0]
+        try:
+            if (yield TakeTurn(node)) is not False and (yield SwitchOn(node)) is False:
+                superseded.append(node)
+        except StuckLineError as error:  # this node's trouble, not the others'
+            yield Fail(node, str(error))
+            stuck[node] = error
+        left.pop(0)
+    _raise(stuck)
+    if superseded:
+        raise SupersededError(
+            f"another caller switched {', '.join(superseded)} off before its turn on the rail came"
+        )
+
+
+def _cut(nodes: Sequence[str]) -> Plan[dict[str, StuckLineError]]:
     """Cuts the power of nodes, together; answers with those that still have it, and why."""
     stuck: dict[str, StuckLineError] = {}
     if nodes:
         try:
-            yield Switch(dict.fromkeys(nodes, False))
+            yield Cut(tuple(nodes))
         except StuckLineError as error:  # the trouble of some: the others have lost their power
-            powered = yield Settle(tuple(nodes))
+            powered: Mapping[str, bool | None] = yield Settle(tuple(nodes))
             for node in nodes:
                 if powered[node] is not False:
                     yield Fail(node, str(error))
@@ -144,109 +306,3 @@ def _raise(stuck: Mapping[str, StuckLineError]) -> None:
         raise NodeFailedError("; ".join(f"{node}: {error}" for node, error in stuck.items())) from next(
             iter(stuck.values())
         )
-
-
-def switch_on(
-    nodes: Sequence[str],
-    powered: Mapping[str, bool],
-    *,
-    failed: Collection[str] = (),
-    unset: Sequence[int] = (),
-) -> Plan:
-    """Switches nodes on in the order given, each in its turn on the rail.
-
-    ``powered`` says which have power, ``failed`` which are marked as failed, ``unset`` which boards have to
-    be set up first.
-    """
-    left = list(nodes)
-    superseded: list[str] = []
-    stuck: dict[str, StuckLineError] = {}
-    try:
-        powered = yield from _look(nodes, powered, unset)
-        if again := tuple(n for n in nodes if n in failed):
-            yield Retry(again)
-        left = [n for n in nodes if not powered[n]]
-        if left:
-            yield Queue(tuple(left))
-        while left:
-            node = left[0]
-            try:
-                if (yield TakeTurn(node)) is not False and (yield PowerUp(node)) is False:
-                    superseded.append(node)
-            except StuckLineError as error:  # this node's trouble, not the others'
-                yield Fail(node, str(error))
-                stuck[node] = error
-            left.pop(0)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield Settle(tuple(left))
-        raise
-    _raise(stuck)
-    if superseded:
-        raise SupersededError(
-            f"{', '.join(superseded)} switched off by another caller while waiting for the rail"
-        )
-
-
-def switch_off(
-    nodes: Sequence[str],
-    powered: Mapping[str, bool],
-    *,
-    failed: Collection[str] = (),
-    queued: Collection[str] = (),
-    unset: Sequence[int] = (),
-) -> Plan:
-    """Cuts the power of nodes, together. Those that wait for the rail lose their place."""
-    try:
-        powered = yield from _look(nodes, powered, unset)
-        stuck = yield from _cut([n for n in nodes if powered[n] or n in failed or n in queued])
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield Settle(tuple(nodes))
-        raise
-    _raise(stuck)
-
-
-def cycle(
-    nodes: Sequence[str],
-    powered: Mapping[str, bool],
-    pause: float,
-    *,
-    failed: Collection[str] = (),
-    unset: Sequence[int] = (),
-) -> Plan:
-    """Off, a pause in seconds, on again. Nodes without power are only switched on."""
-    try:
-        powered = yield from _look(nodes, powered, unset)
-        stuck = yield from _cut([n for n in nodes if powered[n] or n in failed])
-        if any(powered[n] for n in nodes):
-            yield Sleep(pause)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield Settle(tuple(nodes))
-        raise
-    yield from switch_on([n for n in nodes if n not in stuck], dict.fromkeys(nodes, False))
-    _raise(stuck)
-
-
-def switch(levels: Mapping[str, bool], *, unset: Sequence[int] = ()) -> Plan:
-    """Sets functions of the board: ``alert@0`` is the ALERT LED of the first board."""
-    yield from set_up(unset)
-    yield Switch(levels)
-
-
-def pulse_off(targets: Sequence[str], pause: float, *, unset: Sequence[int] = ()) -> Plan:
-    """Off, a pause in seconds, and on again whatever happens in between."""
-    yield from set_up(unset)
-    try:
-        yield Switch(dict.fromkeys(targets, False))
-        yield Sleep(pause)
-        yield Switch(dict.fromkeys(targets, True))
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield Switch(dict.fromkeys(targets, True))
-        raise

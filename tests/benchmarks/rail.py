@@ -30,10 +30,10 @@ def measure() -> Iterator[Row]:
             with Cluster.open(
                 "2.3", backend="sim", options=options, spacing=SPACING, lock_dir=folder, config="/dev/null"
             ) as hat:
-                hat.off()
+                hat.off("all")
                 SYSTEM.sleep(SPACING)
                 start = perf_counter()
-                hat.on()
+                hat.on("all")
                 over.append(perf_counter() - start - 3 * SPACING)
             start = perf_counter()
             for _ in range(3):

@@ -21,7 +21,7 @@ from rpi_clusterhat import (
     TransientBusError,
     UnsupportedError,
     WaitingForRail,
-    aio,
+    _cluster_base,
 )
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.testing import FakeExpander
@@ -118,7 +118,7 @@ def test_everything_once(lab: Lab, threads: bool) -> None:
             with pytest.raises(NodeNameError):
                 _ = hat["p9"]
         with pytest.raises(ClosedError):
-            await hat.on()
+            await hat.on("all")
         await hat.close()
 
     run(work, threads=threads)
@@ -240,7 +240,8 @@ def test_a_task_that_is_cancelled_at_any_await(lab: Lab, operation: str, times: 
 def test_an_error_between_two_steps_keeps_no_place_on_the_rail(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan:
+    def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan[None]:
+        yield plans.Read(tuple(nodes), desired=True)
         yield plans.Queue(tuple(nodes))
         yield plans.TakeTurn(nodes[0])
         raise ZeroDivisionError
@@ -291,10 +292,13 @@ def test_who_is_cancelled_while_opening_leaves_nothing_open(
     def open_banks(*_: object) -> list[Bank]:
         return lab.banks(bank, version="1.3")
 
-    monkeypatch.setattr(aio, "open_banks", open_banks)
+    monkeypatch.setattr(_cluster_base, "open_banks", open_banks)
 
     async def work(at: int) -> bool:
-        task = asyncio.ensure_future(AsyncCluster.open("1.3", lock_dir=lab.lock_dir, clock=lab.clock))
+        async def open_() -> AsyncCluster:
+            return await AsyncCluster.open("1.3", lock_dir=lab.lock_dir, clock=lab.clock)
+
+        task = asyncio.ensure_future(open_())
         for _ in range(at):
             await asyncio.sleep(0)
         if task.done():
@@ -307,7 +311,7 @@ def test_who_is_cancelled_while_opening_leaves_nothing_open(
 
     at = 0
     while run(partial(work, at)):
-        assert bank.closed == (at > 0)
+        assert bank.closed == (at > 0), at
         bank.closed = 0
         at += 1
     assert at > 1

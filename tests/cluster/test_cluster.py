@@ -29,8 +29,10 @@ from rpi_clusterhat import (
     WaitingForRail,
 )
 from rpi_clusterhat.power import plans
-from rpi_clusterhat.power.executor import Again, Executor, Operation
+from rpi_clusterhat.power.inventory import Inventory
+from rpi_clusterhat.power.operation import Again, Operation
 from rpi_clusterhat.testing import FakeExpander
+from rpi_clusterhat.waiting import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +73,7 @@ def test_on_switches_one_after_the_other_with_the_spacing_between(lab: Lab) -> N
     expander = lab.expander()
     hat = lab.hat(expander)
     start = lab.clock.now()
-    hat.on()
+    hat.on("all")
     assert expander.levels == IDLE | ALL
     assert [value for register, value in expander.log if register == OUTPUT] == [
         IDLE | 0b0001,
@@ -94,7 +96,7 @@ def test_on_in_the_order_asked_for(lab: Lab) -> None:
 def test_off_is_one_write_and_no_wait(lab: Lab) -> None:
     expander = lab.expander(nodes=ALL)
     hat = lab.hat(expander)
-    hat.off()
+    hat.off("all")
     assert [value for _, value in expander.log] == [IDLE]
     assert lab.clock.sleeps == []
     assert states(hat) == ["off"] * 4
@@ -146,7 +148,7 @@ def test_nodes_as_objects(lab: Lab) -> None:
     assert (node.powered, node.state, node.desired) == (False, State.OFF, False)
     assert [n.name for n in hat if n.powered] == ["p2"]
     assert (len(hat), "p4" in hat, "p5" in hat, 4 in hat) == (4, True, False, False)
-    assert hat.names == hat.select() == ["p1", "p2", "p3", "p4"]
+    assert hat.names == hat.select("all") == ["p1", "p2", "p3", "p4"]
     assert repr(hat["p2"]) == "<Node p2 on>"
 
 
@@ -194,9 +196,9 @@ def test_transactions_of_a_board_that_is_set_up(lab: Lab, version: str) -> None:
         (lambda: hat.on("p1"), 4),
         (lambda: hat.on("p1"), 2),
         (lambda: hat.off("p1"), 4),
-        (hat.on, 22),
-        (hat.off, 4),
-        (hat.off, 2),
+        (lambda: hat.on("all"), 22),
+        (lambda: hat.off("all"), 4),
+        (lambda: hat.off("all"), 2),
         (hat.alert.on, 4),
         (hat.hub.reset, 6),
         (hat.init, 2),
@@ -226,7 +228,7 @@ def test_boards_are_numbered_on_and_off_is_one_write_for_each(lab: Lab) -> None:
     hat.on("p1", "p8")
     for expander in (first, second):
         expander.reset_counts()
-    hat.off()
+    hat.off("all")
     assert [expander.log for expander in (first, second)] == [[(OUTPUT, IDLE)]] * 2
     assert [expander.transactions for expander in (first, second)] == [4, 4]
 
@@ -238,34 +240,36 @@ def test_status_of_one_board(lab: Lab) -> None:
     hat = lab.hat(lab.expander(nodes=0b0001))
     status = hat.status()
     assert (status.nodes["p1"].powered, status.nodes["p1"].state) == (True, State.ON)
-    assert status.as_dict() == {
+    board = {
         "board": "2.3",
         "backend": "I2CBackend",
+        "nodes": ["p1", "p2", "p3", "p4"],
+        "functions": {"alert": False, "led": True, "hub": True, "wp": True},
+        "set_up": True,
+    }
+    assert status.as_dict() == {
+        "boards": [board],
         "nodes": {
             "p1": {"powered": True, "state": "on"},
             **{name: {"powered": False, "state": "off"} for name in ("p2", "p3", "p4")},
         },
-        "alert": False,
-        "led": True,
-        "hub": True,
-        "wp": True,
     }
 
 
 def test_status_of_several_boards_and_of_one_that_is_not_set_up(lab: Lab) -> None:
     hat = lab.hat(lab.expander("3.1"), FakeExpander(), version="3.1", size=1)
+    boards = [
+        {
+            "board": "3.1",
+            "backend": "I2CBackend",
+            "nodes": [name],
+            "functions": {"alert": False, "hub": True},
+            "set_up": set_up,
+        }
+        for name, set_up in (("p1", True), ("p2", False))
+    ]
     assert hat.status().as_dict() == {
-        "boards": [
-            {"board": "3.1", "backend": "I2CBackend", "nodes": ["p1"], "alert": False, "hub": True},
-            {
-                "board": "3.1",
-                "backend": "I2CBackend",
-                "nodes": ["p2"],
-                "alert": False,
-                "hub": True,
-                "set_up": False,
-            },
-        ],
+        "boards": boards,
         "nodes": {name: {"powered": False, "state": "off"} for name in ("p1", "p2")},
     }
 
@@ -375,7 +379,7 @@ def test_what_switches_sets_up_first(lab: Lab, operation: str) -> None:
 def test_the_jumper_switches_on_at_set_up_and_on_waits_for_none_of_them(lab: Lab) -> None:
     expander = FakeExpander(pins=0x0F)
     hat = lab.hat(expander)
-    hat.on()
+    hat.on("all")
     assert expander.levels == IDLE | ALL
     assert lab.clock.sleeps == []
 
@@ -466,7 +470,7 @@ def test_events_of_switching(lab: Lab) -> None:
     hat.status()
     events = seen(hat)
     hat.on("p1", "p2")
-    hat.off()
+    hat.off("all")
     waiting = events.pop(3)
     assert isinstance(waiting, WaitingForRail)
     assert waiting.node == "p2"
@@ -573,7 +577,7 @@ def test_a_line_stuck_high_fails_its_node_and_the_others_are_off(lab: Lab) -> No
     expander.stuck = {1: True}
     hat = lab.hat(expander)
     with pytest.raises(NodeFailedError, match=r"^p2: .*1 \(p2\) high"):
-        hat.off()
+        hat.off("all")
     assert states(hat) == ["off", "failed", "off", "off"]
     assert hat.status().nodes["p2"].powered
     expander.stuck = {}
@@ -599,7 +603,7 @@ def test_one_board_that_does_not_answer_keeps_no_node_of_another_on(lab: Lab) ->
     hat = lab.hat(first, second)
     first.fail(at=3, times=3)  # all tries of the write
     with pytest.raises(TransientBusError):
-        hat.off()
+        hat.off("all")
     assert (first.levels & ALL, second.levels & ALL) == (ALL, 0)
     assert states(hat) == ["on"] * 4 + ["off"] * 4
 
@@ -752,8 +756,9 @@ def test_ctrl_c_while_waiting(lab: Lab, sleep: int) -> None:
     assert lab.clock.now() - start <= 2.0 + 1e-6
 
 
-def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan:
+def careless(nodes: Sequence[str], *_: object, **__: object) -> Plan[None]:
     """As if Ctrl-C came between two steps, where no plan can see it."""
+    yield plans.Read(tuple(nodes), desired=True)
     yield plans.Queue(tuple(nodes))
     yield plans.TakeTurn(nodes[0])
     raise KeyboardInterrupt
@@ -787,7 +792,7 @@ def test_off_while_queued_supersedes(lab: Lab) -> None:
         queued.append(states(hat))
 
     lab.clock.during = [other]
-    with pytest.raises(SupersededError, match=r"^p2 switched off by another caller"):
+    with pytest.raises(SupersededError, match=r"^another caller switched p2 off"):
         hat.on("p1", "p2", "p3")
     assert queued == [["on", "queued", "queued", "off"], ["on", "off", "queued", "off"]]
     assert states(hat) == ["on", "off", "on", "off"]
@@ -828,21 +833,17 @@ def test_a_node_that_is_wanted_again_is_switched_on_in_turn(lab: Lab) -> None:
 def test_a_node_that_is_wanted_again_between_two_steps_is_left_to_who_wants_it(lab: Lab) -> None:
     bank = lab.memory()
     lab.v1(lab.memory()).on("p4")
-    executor = Executor(lab.banks(bank, version="1.3"), lab.clock)
-
-    def work(operation: Operation, plan: Plan) -> None:
-        for step in plan:
-            executor.perform(operation, step)
-
-    first = Operation()
-    plan = executor.plan_on(["p1"])
-    assert executor.perform(first, next(plan)) is None
-    waits = executor.perform(first, next(plan))
+    inventory = Inventory(lab.banks(bank, version="1.3"), lab.clock)
+    first = Operation(inventory)
+    plan = plans.switch_on(["p1"])
+    seen = first.perform(next(plan))
+    assert first.perform(plan.send(seen)) is None
+    waits = first.perform(next(plan))
     assert isinstance(waits, Again)
-    work(Operation(), executor.plan_off(["p1"]))
-    assert executor.perform(first, plans.TakeTurn("p1")) is True, "no longer wanted: nothing to wait for"
-    executor.plan_on(["p1"])
-    assert executor.perform(first, plans.PowerUp("p1")) is False
+    drive(Operation(inventory).steps(plans.switch_off(["p1"])), lab.clock)
+    assert first.perform(plans.TakeTurn("p1")) is True, "no longer wanted: nothing to wait for"
+    Operation(inventory).perform(next(plans.switch_on(["p1"])))
+    assert first.perform(plans.SwitchOn("p1")) is False
     assert bank.written == [{6: False}], "it was not its turn"
 
 
@@ -902,7 +903,8 @@ def test_a_closed_cluster_says_so(lab: Lab) -> None:
         pass
     hat.close()
     calls: list[Callable[[], object]] = [
-        *(hat.on, hat.off, hat.cycle, hat.init, hat.status, hat.alert.on, hat.hub.reset),
+        *(lambda: hat.on("all"), lambda: hat.off("all"), lambda: hat.cycle("all")),
+        *(hat.init, hat.status, hat.alert.on, hat.hub.reset),
         *(lambda: hat.alert.is_on, lambda: hat["p1"].powered, lambda: hat["p1"].state),
     ]
     for call in calls:
@@ -968,20 +970,21 @@ def test_a_node_that_waits_still_waits_after_a_failed_look(lab: Lab) -> None:
     expander = FakeExpander()
     hat = lab.hat(expander)
     hat.on("p1")
-    executor = Executor(hat.banks, lab.clock)
-    operation = Operation()
-    plan = executor.plan_on(["p2"])
-    assert executor.perform(operation, next(plan)) is None
-    assert isinstance(executor.perform(operation, plan.send(None)), Again)
+    inventory = Inventory(hat.banks, lab.clock)
+    operation = Operation(inventory)
+    plan = plans.switch_on(["p2"])
+    seen = operation.perform(next(plan))
+    assert operation.perform(plan.send(seen)) is None
+    assert isinstance(operation.perform(plan.send(None)), Again)
     expander.fail(errno.EREMOTEIO, times=None)
     with pytest.raises(TransientBusError):
-        executor.refresh()
-    assert str(executor.entries["p2"].state) == "unknown"
+        inventory.refresh()
+    assert str(inventory.entries["p2"].state) == "unknown"
     expander.heal()
-    executor.refresh()
-    assert str(executor.entries["p2"].state) == "queued"
-    executor.finish(operation)
-    assert str(executor.entries["p2"].state) == "off"
+    inventory.refresh()
+    assert str(inventory.entries["p2"].state) == "queued"
+    operation.finish()
+    assert str(inventory.entries["p2"].state) == "off"
 
 
 @pytest.mark.parametrize("pause", ["x", -1, float("nan"), float("inf"), None, True])

@@ -9,20 +9,24 @@ import pytest
 from rpi_clusterhat.errors import NodeFailedError, StuckLineError, SupersededError, TransientBusError
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.plans import (
+    Boards,
+    Cut,
     Fail,
-    PowerUp,
     Queue,
     Read,
+    ReadFunction,
     Retry,
+    Seen,
+    SetFunction,
     Settle,
     SetUp,
-    Sleep,
-    Switch,
+    SwitchOn,
     TakeTurn,
 )
+from rpi_clusterhat.waiting import Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
     from rpi_clusterhat.power.plans import Plan, Step
 
@@ -35,7 +39,63 @@ class Interruption(BaseException):
     """As little an Exception as Ctrl-C is."""
 
 
-def drive(plan: Plan, *answers: tuple[Step, Any], steps: list[Step] | None = None) -> list[Step]:
+def looked(plan: Plan[Any], found: Seen | Boards) -> Generator[Step, Any, None]:
+    """The plan from its second step on, where its first look found this."""
+    assert isinstance(next(plan), Read if isinstance(found, Seen) else ReadFunction)
+    try:
+        step = plan.send(found)
+        while True:
+            try:
+                answer = yield step
+            except GeneratorExit:
+                plan.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown on, whatever it is
+                step = plan.throw(error)
+            else:
+                looks_again = isinstance(step, Read) and isinstance(found, Seen) and answer is None
+                step = plan.send(found.replaced(unset=()) if looks_again else answer)
+    except StopIteration:
+        return
+
+
+Powered = dict[str, bool]
+
+
+def switch_on(
+    nodes: Sequence[str], powered: Powered, *, failed: Sequence[str] = (), unset: Sequence[int] = ()
+) -> Plan[None]:
+    return looked(plans.switch_on(nodes), Seen(powered, tuple(failed), (), tuple(unset)))
+
+
+def switch_off(
+    nodes: Sequence[str],
+    powered: Powered,
+    *,
+    failed: Sequence[str] = (),
+    queued: Sequence[str] = (),
+    unset: Sequence[int] = (),
+) -> Plan[None]:
+    return looked(plans.switch_off(nodes), Seen(powered, tuple(failed), tuple(queued), tuple(unset)))
+
+
+def cycle(nodes: Sequence[str], powered: Powered, pause: float, *, unset: Sequence[int] = ()) -> Plan[None]:
+    return looked(plans.cycle(nodes, pause), Seen(powered, unset=tuple(unset)))
+
+
+def set_function(name: str, *, unset: Sequence[int] = ()) -> Plan[None]:
+    return looked(plans.set_function(name, on=True), Boards((0,), tuple(unset)))
+
+
+def pulse_off(name: str, pause: float, *, unset: Sequence[int] = ()) -> Plan[None]:
+    return looked(plans.pulse_off(name, pause), Boards((0,), tuple(unset)))
+
+
+def set_up(unset: Sequence[int]) -> Plan[None]:
+    return looked(plans.set_up(BOTH), Seen(OFF, unset=tuple(unset)))
+
+
+def drive(plan: Plan[None], *answers: tuple[Step, Any], steps: list[Step] | None = None) -> list[Step]:
     """The steps of a plan that gets these answers; an exception among them is thrown in. ``steps`` has them
     also where the plan ends with an error."""
     left = list(answers)
@@ -52,7 +112,7 @@ def drive(plan: Plan, *answers: tuple[Step, Any], steps: list[Step] | None = Non
         return steps
 
 
-def interrupted(plan: Plan, at: int, error: BaseException) -> list[Step]:
+def interrupted(plan: Plan[None], at: int, error: BaseException) -> list[Step]:
     """The steps that a plan yields after ``error`` was thrown in at its step number ``at``."""
     for _ in range(at + 1):
         next(plan)
@@ -72,129 +132,129 @@ def interrupted(plan: Plan, at: int, error: BaseException) -> list[Step]:
 
 
 def test_on() -> None:
-    assert list(plans.switch_on(BOTH, OFF)) == [
+    assert list(switch_on(BOTH, OFF)) == [
         Queue(BOTH),
         TakeTurn("p1"),
-        PowerUp("p1"),
+        SwitchOn("p1"),
         TakeTurn("p2"),
-        PowerUp("p2"),
+        SwitchOn("p2"),
     ]
 
 
 def test_on_keeps_the_order_that_was_asked_for() -> None:
-    steps = list(plans.switch_on(("p2", "p1"), OFF))
-    assert [s.node for s in steps if isinstance(s, PowerUp)] == ["p2", "p1"]
+    steps = list(switch_on(("p2", "p1"), OFF))
+    assert [s.node for s in steps if isinstance(s, SwitchOn)] == ["p2", "p1"]
 
 
 def test_on_leaves_alone_what_has_power() -> None:
-    assert list(plans.switch_on(BOTH, ON)) == []
-    assert list(plans.switch_on(BOTH, {"p1": True, "p2": False})) == [
+    assert list(switch_on(BOTH, ON)) == []
+    assert list(switch_on(BOTH, {"p1": True, "p2": False})) == [
         Queue(("p2",)),
         TakeTurn("p2"),
-        PowerUp("p2"),
+        SwitchOn("p2"),
     ]
 
 
 def test_on_sets_up_first_and_looks_again() -> None:
-    plan = plans.switch_on(BOTH, OFF, unset=[0, 2])
-    steps = drive(plan, (Read(BOTH), {"p1": True, "p2": False}))
-    assert steps == [SetUp(0), SetUp(2), Read(BOTH), Queue(("p2",)), TakeTurn("p2"), PowerUp("p2")]
+    plan = switch_on(BOTH, OFF, unset=[0, 2])
+    steps = drive(plan, (Read(BOTH), Seen({"p1": True, "p2": False})))
+    assert steps == [SetUp(0), SetUp(2), Read(BOTH), Queue(("p2",)), TakeTurn("p2"), SwitchOn("p2")]
 
 
 def test_on_forgets_failures_even_of_nodes_that_have_power() -> None:
-    assert list(plans.switch_on(BOTH, ON, failed=["p2"])) == [Retry(("p2",))]
+    assert list(switch_on(BOTH, ON, failed=["p2"])) == [Retry(("p2",))]
 
 
 def test_a_node_that_got_power_while_it_waited_is_not_switched() -> None:
-    steps = drive(plans.switch_on(BOTH, OFF), (TakeTurn("p1"), False))
-    assert steps == [Queue(BOTH), TakeTurn("p1"), TakeTurn("p2"), PowerUp("p2")]
+    steps = drive(switch_on(BOTH, OFF), (TakeTurn("p1"), False))
+    assert steps == [Queue(BOTH), TakeTurn("p1"), TakeTurn("p2"), SwitchOn("p2")]
 
 
 def test_a_superseded_node_is_told_of_after_the_others_are_on() -> None:
-    plan = plans.switch_on(BOTH, OFF)
+    plan = switch_on(BOTH, OFF)
     steps: list[Step] = []
-    with pytest.raises(SupersededError, match=r"^p1 switched off by another caller while waiting"):
-        drive(plan, (PowerUp("p1"), False), steps=steps)
-    assert steps[-1] == PowerUp("p2")
+    with pytest.raises(SupersededError, match=r"^another caller switched p1 off before its turn"):
+        drive(plan, (SwitchOn("p1"), False), steps=steps)
+    assert steps[-1] == SwitchOn("p2")
 
 
 def test_a_stuck_line_fails_its_node_and_the_others_go_on() -> None:
-    for at in (TakeTurn("p1"), PowerUp("p1")):
+    for at in (TakeTurn("p1"), SwitchOn("p1")):
         steps: list[Step] = []
         with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
-            drive(plans.switch_on(BOTH, OFF), (at, StuckLineError("shorted")), steps=steps)
-        assert steps[-3:] == [Fail("p1", "shorted"), TakeTurn("p2"), PowerUp("p2")]
+            drive(switch_on(BOTH, OFF), (at, StuckLineError("shorted")), steps=steps)
+        assert steps[-3:] == [Fail("p1", "shorted"), TakeTurn("p2"), SwitchOn("p2")]
 
 
 def test_a_failure_outranks_a_node_that_was_superseded() -> None:
-    plan = plans.switch_on(BOTH, OFF)
+    plan = switch_on(BOTH, OFF)
     with pytest.raises(NodeFailedError, match=r"^p2: shorted$"):
-        drive(plan, (PowerUp("p1"), False), (PowerUp("p2"), StuckLineError("shorted")))
+        drive(plan, (SwitchOn("p1"), False), (SwitchOn("p2"), StuckLineError("shorted")))
 
 
 def test_off() -> None:
-    assert list(plans.switch_off(BOTH, ON)) == [Switch({"p1": False, "p2": False})]
-    assert list(plans.switch_off(BOTH, OFF)) == []
+    assert list(switch_off(BOTH, ON)) == [Cut(BOTH)]
+    assert list(switch_off(BOTH, OFF)) == []
 
 
 def test_off_also_cuts_what_failed_and_what_waits() -> None:
     nodes = ("p1", "p2", "p3", "p4")
     powered = {"p1": True, "p2": False, "p3": False, "p4": False}
-    plan = plans.switch_off(nodes, powered, failed=["p2"], queued=["p4"])
-    assert list(plan) == [Switch({"p1": False, "p2": False, "p4": False})]
+    plan = switch_off(nodes, powered, failed=["p2"], queued=["p4"])
+    assert list(plan) == [Cut(("p1", "p2", "p4"))]
 
 
 def test_off_sets_up_first_and_looks_again() -> None:
-    steps = drive(plans.switch_off(BOTH, ON, unset=[0]), (Read(BOTH), OFF))
+    steps = drive(switch_off(BOTH, ON, unset=[0]), (Read(BOTH), Seen(OFF)))
     assert steps == [SetUp(0), Read(BOTH)]
 
 
 def test_cycle() -> None:
-    assert list(plans.cycle(BOTH, ON, 1.5)) == [
-        Switch({"p1": False, "p2": False}),
+    assert list(cycle(BOTH, ON, 1.5)) == [
+        Cut(BOTH),
         Sleep(1.5),
         Queue(BOTH),
         TakeTurn("p1"),
-        PowerUp("p1"),
+        SwitchOn("p1"),
         TakeTurn("p2"),
-        PowerUp("p2"),
+        SwitchOn("p2"),
     ]
 
 
 def test_cycle_of_nodes_without_power_only_switches_on() -> None:
-    assert list(plans.cycle(BOTH, OFF, 1.5)) == list(plans.switch_on(BOTH, OFF))
+    assert list(cycle(BOTH, OFF, 1.5)) == list(switch_on(BOTH, OFF))
 
 
 def test_cycle_sets_up_once() -> None:
-    steps = drive(plans.cycle(BOTH, OFF, 1.5, unset=[0]), (Read(BOTH), ON))
-    assert steps == [SetUp(0), Read(BOTH), *plans.cycle(BOTH, ON, 1.5)]
+    steps = drive(cycle(BOTH, OFF, 1.5, unset=[0]), (Read(BOTH), Seen(ON)))
+    assert steps == [SetUp(0), Read(BOTH), *cycle(BOTH, ON, 1.5)]
 
 
 def test_set_up_and_functions() -> None:
-    assert list(plans.set_up([0, 1])) == [SetUp(0), SetUp(1)]
-    assert list(plans.switch({"alert@0": True})) == [Switch({"alert@0": True})]
-    assert list(plans.switch({"alert@0": True}, unset=[0])) == [SetUp(0), Switch({"alert@0": True})]
+    assert list(set_up([0, 1])) == [SetUp(0), SetUp(1)]
+    assert list(set_function("alert")) == [SetFunction("alert", (0,), on=True)]
+    assert list(set_function("alert", unset=[0])) == [SetUp(0), SetFunction("alert", (0,), on=True)]
 
 
 def test_a_pulse() -> None:
-    assert list(plans.pulse_off(["hub@0"], 0.5, unset=[0])) == [
+    assert list(pulse_off("hub", 0.5, unset=[0])) == [
         SetUp(0),
-        Switch({"hub@0": False}),
+        SetFunction("hub", (0,), on=False),
         Sleep(0.5),
-        Switch({"hub@0": True}),
+        SetFunction("hub", (0,), on=True),
     ]
 
 
 # An interruption at every step -----------------------------------------------------------------------------
 
-PLANS: dict[str, Callable[[], Plan]] = {
-    "on": lambda: plans.switch_on(BOTH, OFF, failed=["p1"], unset=[0]),
-    "on, one has power": lambda: plans.switch_on(BOTH, {"p1": True, "p2": False}),
-    "off": lambda: plans.switch_off(BOTH, ON, unset=[0]),
-    "cycle": lambda: plans.cycle(BOTH, ON, 1.0, unset=[0]),
-    "functions": lambda: plans.switch({"alert@0": True}, unset=[0]),
-    "pulse": lambda: plans.pulse_off(["hub@0"], 0.5, unset=[0]),
-    "set up": lambda: plans.set_up([0, 1]),
+PLANS: dict[str, Callable[[], Plan[None]]] = {
+    "on": lambda: switch_on(BOTH, OFF, failed=["p1"], unset=[0]),
+    "on, one has power": lambda: switch_on(BOTH, {"p1": True, "p2": False}),
+    "off": lambda: switch_off(BOTH, ON, unset=[0]),
+    "cycle": lambda: cycle(BOTH, ON, 1.0, unset=[0]),
+    "functions": lambda: set_function("alert", unset=[0]),
+    "pulse": lambda: pulse_off("hub", 0.5, unset=[0]),
+    "set up": lambda: set_up([0, 1]),
 }
 STEPS = [(name, at, step) for name, make in PLANS.items() for at, step in enumerate(make())]
 
@@ -204,12 +264,47 @@ def clean_up(name: str, at: int) -> list[Step]:
     before = list(PLANS[name]())[: at + 1]
     step = before[-1]
     if name == "pulse":
-        return [] if isinstance(step, SetUp) else [Switch({"hub@0": True})]
+        return [] if isinstance(step, SetUp) else [SetFunction("hub", (0,), on=True)]
     if name in ("functions", "set up"):
         return []
-    on = [s.node for s in before[:-1] if isinstance(s, PowerUp)]
+    on = [s.node for s in before[:-1] if isinstance(s, SwitchOn)]
     nodes = ("p2",) if name == "on, one has power" else BOTH
     return [Settle(tuple(n for n in nodes if n not in on))]
+
+
+WHOLE: dict[str, Callable[[], Plan[Any]]] = {
+    "on": lambda: plans.switch_on(BOTH),
+    "off": lambda: plans.switch_off(BOTH),
+    "cycle": lambda: plans.cycle(BOTH, 1.0),
+}
+DESIRED = {"on": True, "off": False, "cycle": True}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_first_step_reads_and_says_what_is_asked_for(name: str) -> None:
+    assert next(WHOLE[name]()) == Read(BOTH, DESIRED[name])
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_interrupted_look_settles_the_nodes(name: str) -> None:
+    assert interrupted(WHOLE[name](), 0, Interruption()) == [Settle(BOTH)]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_look_that_fails_has_begun_nothing(name: str) -> None:
+    assert interrupted(WHOLE[name](), 0, TransientBusError(121, "gone")) == []
+
+
+def test_setting_up_says_whether_there_was_anything_to_set_up() -> None:
+    for unset in ((), (1,)):
+        plan = plans.set_up(BOTH)
+        next(plan)
+        answers: list[Any] = [Seen(OFF, unset=unset), *(None for _ in unset)]
+        for answer in answers[:-1]:
+            plan.send(answer)
+        with pytest.raises(StopIteration) as end:
+            plan.send(answers[-1])
+        assert end.value.value is bool(unset)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +327,7 @@ def test_a_plan_that_is_dropped_asks_for_nothing_more(name: str, at: int, step: 
 
 
 def test_a_second_interruption_while_cleaning_up_comes_out() -> None:
-    plan = plans.switch_on(BOTH, OFF)
+    plan = switch_on(BOTH, OFF)
     next(plan)
     assert plan.throw(Interruption()) == Settle(BOTH)
     second = Interruption()
@@ -241,7 +336,7 @@ def test_a_second_interruption_while_cleaning_up_comes_out() -> None:
     assert caught.value is second
 
 
-CUT = Switch({"p1": False, "p2": False})
+CUT = Cut(BOTH)
 
 
 @pytest.mark.parametrize("seen", [True, None], ids=["still on", "cannot be seen"])
@@ -249,15 +344,13 @@ def test_a_line_stuck_on_fails_the_nodes_that_may_still_have_power(seen: bool | 
     steps: list[Step] = []
     stuck = StuckLineError("shorted")
     with pytest.raises(NodeFailedError, match=r"^p1: shorted$") as caught:
-        drive(
-            plans.switch_off(BOTH, ON), (CUT, stuck), (Settle(BOTH), {"p1": seen, "p2": False}), steps=steps
-        )
+        drive(switch_off(BOTH, ON), (CUT, stuck), (Settle(BOTH), {"p1": seen, "p2": False}), steps=steps)
     assert caught.value.__cause__ is stuck
     assert steps == [CUT, Settle(BOTH), Fail("p1", "shorted")]
 
 
 def test_a_slow_line_is_no_failure() -> None:
-    steps = drive(plans.switch_off(BOTH, ON), (CUT, StuckLineError("shorted")), (Settle(BOTH), OFF))
+    steps = drive(switch_off(BOTH, ON), (CUT, StuckLineError("shorted")), (Settle(BOTH), OFF))
     assert steps == [CUT, Settle(BOTH)]
 
 
@@ -268,11 +361,11 @@ def test_a_cycle_with_a_stuck_line_switches_the_others_on_again() -> None:
         (Settle(BOTH), {"p1": True, "p2": False}),
     ]
     with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
-        drive(plans.cycle(BOTH, ON, 1.5), *answers, steps=steps)
+        drive(cycle(BOTH, ON, 1.5), *answers, steps=steps)
     assert steps[2:] == [
         Fail("p1", "shorted"),
         Sleep(1.5),
         Queue(("p2",)),
         TakeTurn("p2"),
-        PowerUp("p2"),
+        SwitchOn("p2"),
     ]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.power import plans
-from rpi_clusterhat.power.executor import Again, Operation
+from rpi_clusterhat.power.operation import Again, Operation
+from rpi_clusterhat.waiting import Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rpi_clusterhat.hardware.locks import Ticket, Turnstile
-    from rpi_clusterhat.power.executor import Executor
+    from rpi_clusterhat.power import plans
+    from rpi_clusterhat.power.inventory import Inventory
 
 __all__ = ["Caller", "Watched"]
 
@@ -67,15 +68,13 @@ class WatchedTicket:
 
 
 class Caller:
-    """One call of on, off …, as the shells drive it: see `rpi_clusterhat.cluster`."""
+    """One call of on, off …, as the shells drive it: see `rpi_clusterhat.power.operation`."""
 
-    def __init__(
-        self, executor: Executor, what: str, nodes: Sequence[str], make_plan: Callable[[], plans.Plan]
-    ) -> None:
-        self.executor = executor
+    def __init__(self, inventory: Inventory, what: str, nodes: Sequence[str], plan: plans.Plan[Any]) -> None:
+        self.inventory = inventory
         self.what = what
         self.nodes = tuple(nodes)
-        self.operation = Operation()
+        self.operation = Operation(inventory)
         self.done = False
         self.error: BaseException | None = None
         self.wake_at: float | None = None
@@ -86,11 +85,7 @@ class Caller:
         self._step: plans.Step | None = None
         self._started = False
         self._instead: BaseException | None = None
-        try:
-            self._plan = make_plan()
-        except BaseException as error:  # noqa: BLE001 (looked at by the machine)
-            self._end(error)
-        executor.deliver()
+        self._plan = plan
 
     def __repr__(self) -> str:
         return f"<{self.what} {' '.join(self.nodes)}: {self._step or self.error or 'done'}>"
@@ -100,11 +95,11 @@ class Caller:
         if self.done:
             return
         if self.wake_at is not None:
-            self.executor.clock.sleep(self.wake_at - self.executor.clock.now())
+            self.inventory.clock.sleep(self.wake_at - self.inventory.clock.now())
         if self._step is None and not self._advance():
             return
         self._perform()
-        self.executor.deliver()
+        self.inventory.deliver()
 
     def cancel(self, error: BaseException, *, after_next: bool) -> None:
         """A Ctrl-C or a cancelled task: where it is now, or when its next step has been performed."""
@@ -134,13 +129,13 @@ class Caller:
         step = self._step
         assert step is not None
         try:
-            if isinstance(step, plans.Sleep):
+            if isinstance(step, Sleep):
                 if self.wake_at is None:
-                    self.wake_at = self.executor.clock.now() + step.seconds
+                    self.wake_at = self.inventory.clock.now() + step.seconds
                     return
                 answer = None
             else:
-                answer = self.executor.perform(self.operation, step)
+                answer = self.operation.perform(step)
         except BaseException as error:  # noqa: BLE001
             self._throw(error)
             return
@@ -148,7 +143,7 @@ class Caller:
         if instead is not None:
             self._throw(instead)
         elif isinstance(answer, Again):
-            self.wake_at = self.executor.clock.now() + answer.seconds
+            self.wake_at = self.inventory.clock.now() + answer.seconds
         else:
             self.wake_at = None
             self._answer = answer
@@ -162,4 +157,4 @@ class Caller:
     def _end(self, error: BaseException | None) -> None:
         self.done = True
         self.error = error
-        self.executor.deliver()
+        self.inventory.deliver()

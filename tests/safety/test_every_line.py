@@ -1,4 +1,4 @@
-"""One Ctrl-C at each line of the shell, the plans, the executor and the ledger, in turn."""
+"""One Ctrl-C at each line of what an operation runs through, in turn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-FILES = ("cluster.py", "plans.py", "executor.py", "ledger.py")
+FILES = ("cluster.py", "waiting.py", "plans.py", "operation.py", "inventory.py")
 
 
 class Interrupter:
@@ -40,7 +40,7 @@ class Interrupter:
 
 OPERATIONS: dict[str, Callable[[Cluster], None]] = {
     "on": lambda hat: hat.on("p1", "p2", "p3"),
-    "off": lambda hat: hat.off(),
+    "off": lambda hat: hat.off("all"),
     "cycle": lambda hat: hat.cycle("p3", "p4"),
     "reset": lambda hat: hat.hub.reset(),
 }
@@ -60,7 +60,7 @@ def test_an_interruption_at_any_line(name: str, tmp_path: Path, monkeypatch: pyt
         at += 1
         interrupter = Interrupter(at)
         with Cluster.open("2.3", lock_dir=str(tmp_path), clock=clock, config="/dev/null") as hat:
-            hat.off()
+            hat.off("all")
             hat.on("p4")
             clock.advance(5)
             former = sys.gettrace()
@@ -84,7 +84,7 @@ def test_an_interruption_at_any_line(name: str, tmp_path: Path, monkeypatch: pyt
             # Nobody is left in the rail's queue. A power-up that was not seen through costs a spacing.
             clock.advance(5)
             before = clock.now()
-            hat.off()
+            hat.off("all")
             hat.on("p1")
             assert clock.now() - before in (0.0, 2.0), interrupter.where
             clock.advance(5)

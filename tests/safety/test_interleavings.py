@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat import State
 from rpi_clusterhat.errors import SupersededError
 from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.bank import Bank
-from rpi_clusterhat.power.executor import Executor
+from rpi_clusterhat.power.inventory import Inventory
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.callers import Caller, Watched
@@ -25,15 +26,15 @@ class Bench:
         self.clock = FakeClock()
         self.rig = SimRig(self.clock, str(folder), set_up=True, pos=False)
         turnstile = Watched(LocalTurnstile(), self.rig.violations, [])
-        self.executor = Executor(
+        self.inventory = Inventory(
             [Bank(self.rig.board, self.rig.open(), Rail(turnstile, self.clock, SPACING), NODES)], self.clock
         )
 
     def on(self, *nodes: str) -> Caller:
-        return Caller(self.executor, "on", nodes, lambda: self.executor.plan_on(nodes))
+        return Caller(self.inventory, "on", nodes, plans.switch_on(nodes))
 
     def off(self, *nodes: str) -> Caller:
-        return Caller(self.executor, "off", nodes, lambda: self.executor.plan_off(nodes))
+        return Caller(self.inventory, "off", nodes, plans.switch_off(nodes))
 
 
 def end(*callers: Caller) -> None:
@@ -69,11 +70,12 @@ def test_a_node_that_is_wanted_again_is_not_switched_on_out_of_turn(tmp_path: Pa
 def test_an_off_between_the_look_and_the_queue_of_an_on_is_obeyed(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     on = bench.on("p1")
+    on.step()  # its look
     end(bench.off("p1"))
     end(on)
     assert isinstance(on.error, SupersededError)
     assert not bench.rig.powered("p1")
-    assert bench.executor.entries["p1"].state is State.OFF
+    assert bench.inventory.entries["p1"].state is State.OFF
 
 
 def test_who_asks_twice_for_one_node_switches_it_on_once(tmp_path: Path) -> None:

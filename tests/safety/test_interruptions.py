@@ -89,7 +89,7 @@ def test_an_interruption_anywhere_leaves_no_place_and_no_lie(
         for node, status in hat.status().nodes.items():
             assert status.powered is rig.powered(node)
             assert has_power(status.state) is status.powered, (interrupter.where, node, status)
-        hat.on()
-        hat.off()
+        hat.on("all")
+        hat.off("all")
         assert rig.violations == [], interrupter.where
     assert moment > 50

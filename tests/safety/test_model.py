@@ -22,8 +22,9 @@ from hypothesis.stateful import (
 from rpi_clusterhat.errors import ClusterHatError
 from rpi_clusterhat.events import Event, StateChanged
 from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, lock_path
+from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.bank import Bank
-from rpi_clusterhat.power.executor import Executor
+from rpi_clusterhat.power.inventory import Inventory
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.power.states import State, has_power
 from rpi_clusterhat.testing import FakeClock
@@ -31,8 +32,6 @@ from tests.safety.callers import Caller, Watched, WatchedTicket
 from tests.safety.rigs import SPACING, ExpanderRig, Rig, SimRig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rpi_clusterhat.power.plans import Plan
 
 NODES = ["p1", "p2", "p3", "p4"]
@@ -51,15 +50,15 @@ class Program:
     """A process that has a cluster open."""
 
     def __init__(self, rig: Rig, turnstile: Watched) -> None:
-        self.executor = Executor(
+        self.inventory = Inventory(
             [Bank(rig.board, rig.open(), Rail(turnstile, rig.clock, SPACING), NODES)], rig.clock
         )
         self.replayed: dict[str, State] = {}
         self.violations = rig.violations
-        self.executor.subscribe(self._hear)
-        self.executor.refresh()
-        self.executor.deliver()
-        self.replayed = {name: record.state for name, record in self.executor.entries.items()}
+        self.inventory.subscribe(self._hear)
+        self.inventory.refresh()
+        self.inventory.deliver()
+        self.replayed = {name: record.state for name, record in self.inventory.entries.items()}
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, StateChanged) and self.replayed:
@@ -104,8 +103,8 @@ class CallersMachine(RuleBasedStateMachine):
 
     # Callers ----------------------------------------------------------------------------------------------
 
-    def _call(self, index: int, what: str, nodes: list[str], plan: Callable[[], Plan]) -> None:
-        caller = Caller(self.programs[index].executor, what, nodes, plan)
+    def _call(self, index: int, what: str, nodes: list[str], plan: Plan[Any]) -> None:
+        caller = Caller(self.programs[index].inventory, what, nodes, plan)
         for _, other in self.callers:
             if not other.done and set(other.nodes) & set(nodes):
                 other.disturbed = caller.disturbed = True
@@ -114,18 +113,15 @@ class CallersMachine(RuleBasedStateMachine):
 
     @rule(index=programs, nodes=subsets)
     def call_on(self, index: int, nodes: list[str]) -> None:
-        executor = self.programs[index].executor
-        self._call(index, "on", nodes, lambda: executor.plan_on(nodes))
+        self._call(index, "on", nodes, plans.switch_on(nodes))
 
     @rule(index=programs, nodes=subsets)
     def call_off(self, index: int, nodes: list[str]) -> None:
-        executor = self.programs[index].executor
-        self._call(index, "off", nodes, lambda: executor.plan_off(nodes))
+        self._call(index, "off", nodes, plans.switch_off(nodes))
 
     @rule(index=programs, nodes=subsets, pause=st.sampled_from([0.0, 1.0, 3.0]))
     def call_cycle(self, index: int, nodes: list[str], pause: float) -> None:
-        executor = self.programs[index].executor
-        self._call(index, "cycle", nodes, lambda: executor.plan_cycle(nodes, pause))
+        self._call(index, "cycle", nodes, plans.cycle(nodes, pause))
 
     def _live(self) -> list[Caller]:
         return [caller for _, caller in self.callers if not caller.done]
@@ -199,12 +195,12 @@ class CallersMachine(RuleBasedStateMachine):
         """After a read that worked no state contradicts the hardware."""
         program = self.programs[index]
         try:
-            powered = program.executor.refresh()
+            powered = program.inventory.refresh()
         except ClusterHatError:
             return
         finally:
-            program.executor.deliver()
-        for node, record in program.executor.entries.items():
+            program.inventory.deliver()
+        for node, record in program.inventory.entries.items():
             assert powered[node] is self.rig.powered(node)
             assert has_power(record.state) in (None, powered[node]), record.state
             assert record.state is not State.UNKNOWN
@@ -217,7 +213,7 @@ class CallersMachine(RuleBasedStateMachine):
     @invariant()
     def events_tell_the_state(self) -> None:
         for program in getattr(self, "programs", []):
-            states = {name: record.state for name, record in program.executor.entries.items()}
+            states = {name: record.state for name, record in program.inventory.entries.items()}
             assert program.replayed == states
 
     @rule()
@@ -234,7 +230,7 @@ class CallersMachine(RuleBasedStateMachine):
         self.callers.clear()
         assert self.line == []
         for program in self.programs:
-            for record in program.executor.entries.values():
+            for record in program.inventory.entries.values():
                 assert not record.waiting
                 assert record.state is not State.QUEUED
         self._nobody_holds_the_rail()
@@ -252,13 +248,11 @@ class SurroundingsMachine(CallersMachine):
 
     @rule(index=programs)
     def call_hub_reset(self, index: int) -> None:
-        executor = self.programs[index].executor
-        self._call(index, "hub-reset", [], lambda: executor.plan_hub_reset(0.5))
+        self._call(index, "hub-reset", [], plans.pulse_off("hub", 0.5))
 
     @rule(index=programs)
     def call_init(self, index: int) -> None:
-        executor = self.programs[index].executor
-        self._call(index, "init", [], lambda: executor.plan_init([]))
+        self._call(index, "init", [], plans.set_up(NODES))
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data(), where=st.sampled_from(ACCESSES), error=interruptions, steps=st.integers(1, 4))
@@ -313,7 +307,7 @@ class SurroundingsMachine(CallersMachine):
     @rule(index=programs)
     def close_and_open(self, index: int) -> None:
         """Who still waits in a closed cluster is told so."""
-        self.programs[index].executor.close()
+        self.programs[index].inventory.close()
         for owner, caller in self.callers:
             if owner == index:
                 for _ in range(STEPS_TO_END):

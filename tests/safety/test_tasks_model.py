@@ -173,7 +173,7 @@ class TasksMachine(RuleBasedStateMachine):
         self.tasks.clear()
         assert self.line == []
         for hat in self.hats:
-            for record in vars(hat)["_executor"].entries.values():
+            for record in vars(hat)["_inventory"].entries.values():
                 assert not record.waiting
                 assert str(record.state) != "queued"
 

@@ -150,7 +150,7 @@ def test_threads_that_contradict_each_other_end_and_keep_the_spacing(bench: Benc
                     hat.cycle("p1", pause=SPACING / 2)
 
         run([on, on, off, cycle])
-        hat.off()
+        hat.off("all")
         assert {str(status.state) for status in hat.status().nodes.values()} == {"off"}
     bench.check(len(bench.journal.power_ups()))
 

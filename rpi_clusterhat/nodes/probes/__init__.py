@@ -10,7 +10,7 @@ from .command import CommandProbe
 from .http import HttpProbe
 from .probe import Probe, Verdict
 from .tcp import TcpProbe
-from .until_up import await_until_up, wait_until_up
+from .until_up import await_until_up, steps_until_up, wait_until_up
 from .usb import UsbProbe
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "UsbProbe",
     "Verdict",
     "await_until_up",
+    "steps_until_up",
     "wait_until_up",
 ]

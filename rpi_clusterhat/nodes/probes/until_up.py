@@ -37,7 +37,8 @@ def wait_until_up(
     Raises:
         SettingError: A time is invalid.
     """
-    return drive(_wait(probe, timeout, interval, ready_after, clock), clock)
+    steps = steps_until_up(probe, timeout=timeout, interval=interval, ready_after=ready_after, clock=clock)
+    return drive(steps, clock)
 
 
 async def await_until_up(
@@ -49,10 +50,14 @@ async def await_until_up(
     clock: Clock = SYSTEM,
 ) -> Verdict:
     """Waits until a node is up, in the running event loop. Otherwise it is as `wait_until_up`."""
-    return await drive_async(_wait(probe, timeout, interval, ready_after, clock), clock)
+    steps = steps_until_up(probe, timeout=timeout, interval=interval, ready_after=ready_after, clock=clock)
+    return await drive_async(steps, clock)
 
 
-def _wait(probe: Probe, timeout: float, interval: float, ready_after: float, clock: Clock) -> Steps[Verdict]:
+def steps_until_up(
+    probe: Probe, *, timeout: float, interval: float = 0.1, ready_after: float = 0.0, clock: Clock = SYSTEM
+) -> Steps[Verdict]:
+    """Returns the steps of `wait_until_up`, for code that is itself a generator of steps."""
     if timeout != math.inf:
         validate.seconds("timeout", timeout, above=True)
     validate.seconds("interval", interval, above=True)

@@ -122,13 +122,13 @@ class BankTests(BackendConformance):
             hat.off("p1")
             assert self._outside() == self._on(3)
             hat.cycle("p3", pause=0.05)
-            hat.on()
+            hat.on("all")
             assert self._outside() == self._on(1, 2, 3, 4)
             hat.alert.on()
             assert hat.alert.is_on
             assert hat.status().boards[0].functions["alert"]
             assert all(node.powered for node in hat.status().nodes.values())
-            hat.off()
+            hat.off("all")
             assert self._outside() == self._on()
             hat["p2"].on()
         assert self._outside() == self._left(self._on(2))

@@ -87,9 +87,9 @@ def test_few_transactions(bank: RawExpander) -> None:
         bank.bus.forget()
         hat.on("p1")
         assert bank.bus.transfers <= 4
-        hat.on()
+        hat.on("all")
         bank.bus.forget()
-        hat.off()
+        hat.off("all")
         assert bank.bus.transfers <= 4
         assert bank.bus.writes() == [bytes([OUTPUT, 0x00])]
 
@@ -101,7 +101,7 @@ def test_bus_errors_that_pass(bank: RawExpander, hat: Cluster, count: int, code:
     hat.on("p1", "p3")
     assert bank.outside() == {0: True, 1: False, 2: True, 3: False}
     bank.bus.fail(count, code, skip=2, late=True)
-    hat.off()
+    hat.off("all")
     assert bank.outside() == dict.fromkeys(range(4), False)
 
 
@@ -234,5 +234,5 @@ def test_two_boards_on_one_bus(bank: RawExpander) -> None:
         hat.on("p1", "p8")
         assert bank.bus.first.pins & 0x0F == 0b0001
         assert bank.bus.second.pins & 0x0F == 0b1000
-        hat.off()
+        hat.off("all")
     assert (bank.bus.first.pins | bank.bus.second.pins) & 0x0F == 0

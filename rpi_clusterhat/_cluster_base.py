@@ -1,0 +1,249 @@
+"""What `Cluster` and `AsyncCluster` share: all that does not depend on how one waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from ._names import parse_nodes
+from .clock import SYSTEM
+from .errors import BootTimeoutError, NodeNameError, SettingError
+from .hardware.backend import SupportsAddresses
+from .power.bank import open_banks
+from .power.inventory import Inventory
+from .settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .clock import Clock
+    from .events import Event
+    from .hardware.boards import Board
+    from .nodes.probes import Probe
+    from .power.bank import Bank
+    from .power.inventory import NodeEntry
+    from .waiting import Steps
+
+    Wait = Probe | Callable[[str], Probe]
+    """What says whether a node is ready: a probe, or for several nodes a function that makes the probe for
+    the node of a name."""
+
+__all__ = ["BOOT_TIMEOUT", "CYCLE_PAUSE", "HUB_PAUSE", "ClusterBase", "Handle", "NodeHandle"]
+
+BOOT_TIMEOUT = 120.0
+"""Seconds for which ``on`` waits at most until a node is ready: chosen, not measured."""
+
+CYCLE_PAUSE = 1.0
+"""Seconds without power in ``cycle``, so that a node's capacitors run empty: chosen, not measured."""
+
+HUB_PAUSE = 0.5
+"""Seconds that ``hub.reset`` keeps the hub off: chosen, not measured."""
+
+
+C = TypeVar("C")
+
+
+class ClusterBase:
+    """The nodes of one or several Cluster HATs."""
+
+    def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM) -> None:
+        """Takes over open boards; `open` is the usual way."""
+        self._inventory = Inventory(banks, clock)
+
+    @classmethod
+    def of(cls, cluster: ClusterBase) -> Self:
+        """The same open boards, for threads or for asyncio. Either may be closed: then both are."""
+        new = cls.__new__(cls)
+        new._inventory = cluster._inventory  # noqa: SLF001 - of this very class
+        return new
+
+    @classmethod
+    def _open(cls, given: Mapping[str, object], config: str | None, clock: Clock) -> Self:
+        return cls(open_banks(load_settings(given, config=config), clock), clock)
+
+    def __repr__(self) -> str:
+        entries = self._inventory.entries
+        nodes = " ".join(f"{entry.name}={entry.state!s}" for entry in list(entries.values())[:16])
+        more = " …" if len(entries) > 16 else ""
+        return f"<{type(self).__name__} {', '.join(b.version for b in self.boards[:4])}: {nodes}{more}>"
+
+    def __len__(self) -> int:
+        return len(self._inventory.names)
+
+    def __contains__(self, node: object) -> bool:
+        """Whether this cluster has the node, or one of this name."""
+        if isinstance(node, NodeHandle):
+            return node._inventory is self._inventory  # noqa: SLF001 - of this module
+        return node in self._inventory.entries
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes' names, ``p1`` and on."""
+        return list(self._inventory.names)
+
+    @property
+    def boards(self) -> list[Board]:
+        """What the boards are: versions, lines, functions."""
+        return [bank.board for bank in self._inventory.banks]
+
+    @property
+    def banks(self) -> list[Bank]:
+        """The open boards with their backends and rails: for tests and for those who extend the library."""
+        return list(self._inventory.banks)
+
+    @property
+    def holds_levels(self) -> bool:
+        """Whether nodes that are on stay on when this cluster is closed or its process ends."""
+        return all(bank.backend.holds_levels for bank in self._inventory.banks)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that its waits go by."""
+        return self._inventory.clock
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Where nodes answer, host and TCP port by name, as far as their backend knows: the simulation's
+        does, where it was told to ``serve``."""
+        found: dict[str, tuple[str, int]] = {}
+        for bank in self._inventory.banks:
+            if isinstance(bank.backend, SupportsAddresses):
+                known = bank.backend.addresses()
+                for name, role in zip(bank.names, bank.board.power, strict=False):
+                    if role.offset in known:
+                        found[name] = known[role.offset]
+        return found
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two power-ups of one rail."""
+        return self._inventory.banks[0].rail.spacing
+
+    def select(self, *nodes: NodeLike) -> list[str]:
+        """Returns the names that lists such as ``p1,p3`` or ``p[1-3]`` stand for, each once, in their order.
+
+        Args:
+            nodes: Names, nodes of this cluster, or lists of them; ``"all"`` for all nodes.
+
+        Raises:
+            NodeNameError: One of them is no node of this cluster, or nothing is named.
+        """
+        return parse_nodes([text for given in nodes for text in self._texts(given)], self._inventory.names)
+
+    def _texts(self, given: object) -> list[str]:
+        if isinstance(given, str):
+            return [given]
+        if isinstance(given, NodeHandle):
+            if given not in self:
+                raise NodeNameError(f"{given!r} is a node of another cluster")
+            return [given.name]
+        if isinstance(given, Iterable):
+            return [text for one in given for text in self._texts(one)]  # pyright: ignore[reportUnknownVariableType]
+        raise NodeNameError(f"{given!r} is no node: give a name such as 'p1', a node, or a list of them")
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
+        """Has each `rpi_clusterhat.events.Event` told to a function, after the fact and with no lock held.
+
+        It is called in the thread (or the event loop) of an operation or read: of that which found it, or of
+        another that is under way. What it raises is logged and disturbs nothing.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        return self._inventory.subscribe(callback)
+
+    def _check_name(self, name: str) -> str:
+        if name not in self._inventory.entries:
+            raise NodeNameError(
+                f"{name!r} is no node of this cluster: it has {', '.join(self._inventory.names)}"
+            )
+        return name
+
+    @staticmethod
+    def _check_wait(wait: Wait | None, names: Sequence[str], boot_timeout: float) -> dict[str, Probe]:
+        """The probe of each node. Raises `SettingError` before anything is switched."""
+        if wait is None:
+            return {}
+        from . import validate
+        from .nodes.probes import Probe
+
+        validate.seconds("boot_timeout", boot_timeout, above=True)
+        if isinstance(wait, Probe) and len(names) > 1:
+            raise SettingError(
+                f"wait: {wait!r}: one probe cannot tell {len(names)} nodes apart: give a function that makes "
+                "the probe for a node's name"
+            )
+        probes: dict[str, Any] = {}
+        for name in names:
+            probe: Any = wait if isinstance(wait, Probe) else wait(name) if callable(wait) else None
+            if not isinstance(probe, Probe):
+                raise SettingError(f"wait: {wait!r}: must be a probe, or a function from a name to a probe")
+            probes[name] = probe
+        return probes
+
+    def _until_ready(self, probes: Mapping[str, Probe], boot_timeout: float) -> Steps[None]:
+        """Asks each node's probe until it answers, and takes over what it said."""
+        from .nodes.probes import steps_until_up
+
+        end = self.clock.now() + boot_timeout
+        late: list[str] = []
+        for name, probe in probes.items():
+            left = max(1e-3, end - self.clock.now())
+            verdict = yield from steps_until_up(probe, timeout=left, clock=self.clock)
+            self._inventory.report_probe(name, up=verdict.up)
+            self._inventory.deliver()
+            if not verdict.up:
+                late.append(f"{name}: {verdict.reason}")
+        if late:
+            raise BootTimeoutError(f"not ready within {boot_timeout:g} s: {'; '.join(late)}")
+
+
+class Handle(Generic[C]):
+    """Something of a cluster that has a name. As cheap as its name: make as many as you like."""
+
+    __slots__ = ("_cluster", "_inventory", "name")
+
+    def __init__(self, cluster: C, inventory: Inventory, name: str) -> None:
+        self._cluster = cluster
+        self._inventory = inventory
+        self.name = name
+        """Its name."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.name == other.name and self._inventory is other._inventory
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name, id(self._inventory)))
+
+
+class NodeHandle(Handle[C]):
+    """What is known of a node without a look at it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self._entry.state!s}>"
+
+    @property
+    def _entry(self) -> NodeEntry:
+        return self._inventory.entries[self.name]
+
+    @property
+    def desired(self) -> bool | None:
+        """Whether it was last asked to be on; None where this cluster was not asked."""
+        return self._entry.desired
+
+    @property
+    def failure(self) -> str | None:
+        """Why it is in the state ``failed``; None in every other state."""
+        return self._entry.failure
+
+
+if TYPE_CHECKING:
+    NodeLike = str | NodeHandle[Any] | Iterable[str | NodeHandle[Any]]
+    """A node's name, a list such as ``p1,p3`` or ``p[1-3]``, ``"all"``, a node, or several of these."""

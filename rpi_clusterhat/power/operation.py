@@ -1,0 +1,297 @@
+"""How the steps of a plan are performed.
+
+A step is performed without waiting: where it is too early for it, the answer is `Again`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rpi_clusterhat._frozen import Frozen
+from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
+from rpi_clusterhat.events import BoardSetUp, State, WaitingForRail
+from rpi_clusterhat.hardware.backend import SupportsSetUp
+from rpi_clusterhat.waiting import Call, Sleep, is_over
+
+from . import plans
+from .states import Trigger, has_power
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    from rpi_clusterhat.waiting import Steps
+
+    from .inventory import Inventory, NodeEntry
+    from .rail import Turn
+
+    _T = TypeVar("_T")
+
+__all__ = ["Again", "Operation"]
+
+
+class Again(Frozen):
+    """An answer: let so many seconds pass, then perform the same step again."""
+
+    seconds: float
+
+
+class Operation:
+    """One call of on, off, cycle …: performs its plan, and keeps its place on a rail and the nodes that it
+    waits for. Belongs to whoever drives it; the steps may be performed in any thread."""
+
+    __slots__ = ("_inventory", "queued", "turn", "waited")
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self.turn: Turn | None = None
+        self.waited = False
+        self.queued: set[str] = set()
+
+    def steps(self, plan: plans.Plan[_T]) -> Steps[_T]:
+        """The plan as what `rpi_clusterhat.waiting` drives. Subscribers are told in the driver's thread."""
+        deliver = self._inventory.deliver
+        answer: Any = None
+        error: BaseException | None = None
+        try:
+            while True:
+                try:
+                    while True:  # in the try itself: no line between two steps is outside of it
+                        step = plan.send(answer) if error is None else plan.throw(error)
+                        answer = error = None
+                        if isinstance(step, Sleep):
+                            yield step
+                            continue
+                        call = Call(partial(self.perform, step), uninterruptible=True)
+                        while isinstance(answer := (yield call), Again):
+                            deliver()
+                            yield Sleep(answer.seconds)
+                        deliver()
+                except BaseException as caught:
+                    if not is_over(plan):
+                        error = caught
+                    elif isinstance(caught, StopIteration):
+                        result: _T = caught.value
+                        return result
+                    else:
+                        raise
+        finally:
+            error = None  # else it and this frame would keep each other
+            self.finish()
+            deliver()
+
+    def perform(self, step: plans.Step) -> Any:
+        """Performs a step and returns its answer, or `Again`. Never waits for time to pass."""
+        return self._METHODS[type(step)](self, step)
+
+    def finish(self) -> None:
+        """Gives up its turn and its nodes' places, where an interruption between two steps left any."""
+        self._leave_rail()
+        for name in [*self.queued]:
+            self._leave_queue(self._inventory.entries[name])
+
+    # Reading ----------------------------------------------------------------------------------------------
+
+    def _read(self, step: plans.Read) -> plans.Seen:
+        inventory = self._inventory
+        powered: dict[str, bool] = {}
+        in_state: dict[State, list[str]] = {State.FAILED: [], State.QUEUED: []}
+        before: list[tuple[NodeEntry, bool | None]] = []
+        boards = inventory.by_board(step.nodes)
+        try:
+            for index, entries in boards.items():
+                with inventory.banks[index].lock:
+                    levels = inventory.levels(index)
+                    for entry in entries:
+                        powered[entry.name] = entry.role.is_on(levels)
+                        if entry.state in in_state:
+                            in_state[entry.state].append(entry.name)
+                        if step.desired is not None:
+                            before.append((entry, entry.desired))
+                            entry.desired = step.desired
+        except BaseException:
+            for entry, desired in before:  # nothing was begun
+                entry.desired = desired
+            raise
+        return plans.Seen(
+            powered,
+            tuple(in_state[State.FAILED]),
+            tuple(in_state[State.QUEUED]),
+            inventory.unset(boards),
+        )
+
+    def _read_function(self, step: plans.ReadFunction) -> plans.Boards:
+        inventory = self._inventory
+        indexes = inventory.having(step.name)
+        for index in indexes:
+            inventory.levels(index)
+        return plans.Boards(indexes, inventory.unset(indexes))
+
+    def _settle(self, step: plans.Settle) -> Mapping[str, bool | None]:
+        inventory = self._inventory
+        self.finish()
+        for index in inventory.by_board(step.nodes):
+            try:
+                inventory.levels(index, step.nodes)
+            except ClusterHatError:
+                pass  # the nodes are marked as unknown, which is the truth
+        powered: dict[str, bool | None] = {}
+        for name in step.nodes:
+            entry = inventory.entries[name]
+            with entry.bank.lock:
+                powered[name] = entry.powered
+                if not entry.waiting:
+                    entry.desired = entry.powered
+        return powered
+
+    # Boards -----------------------------------------------------------------------------------------------
+
+    def _set_up(self, step: plans.SetUp) -> None:
+        inventory = self._inventory
+        bank = inventory.banks[step.board]
+        with bank.lock:
+            pins = inventory.levels(step.board)
+            if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
+                bank.backend.set_up(bank.board.first_levels(pins))
+                inventory.announce(BoardSetUp(step.board))
+                inventory.levels(step.board, bank.names)
+
+    def _set_function(self, step: plans.SetFunction) -> None:
+        errors: list[ClusterHatError] = []
+        for index in step.boards:
+            bank = self._inventory.banks[index]
+            role = bank.board.functions[step.name]
+            with bank.lock:
+                self._inventory.check_open()
+                try:
+                    bank.backend.write({role.offset: role.level(on=step.on)})
+                except ClusterHatError as error:  # one board's trouble keeps no other from being switched
+                    errors.append(error)
+        _raise_worst(errors)
+
+    # Nodes ------------------------------------------------------------------------------------------------
+
+    def _retry(self, step: plans.Retry) -> None:
+        for name in step.nodes:
+            entry = self._inventory.entries[name]
+            with entry.bank.lock:
+                powered = entry.powered
+                self._inventory.apply(entry, Trigger.FORGET, "request")
+                if powered is not None:
+                    self._inventory.apply(entry, Trigger.SEEN_ON if powered else Trigger.SEEN_OFF, "request")
+
+    def _queue(self, step: plans.Queue) -> None:
+        for name in step.nodes:
+            entry = self._inventory.entries[name]
+            with entry.bank.lock:
+                self.queued.add(name)
+                entry.waiting.add(self)
+                if entry.state is State.OFF:
+                    self._inventory.apply(entry, Trigger.QUEUE, "request")
+
+    def _leave_queue(self, entry: NodeEntry) -> None:
+        # Each line may be the one at which a Ctrl-C comes: `finish` then does it all again.
+        if entry.name in self.queued:
+            with entry.bank.lock:
+                entry.waiting.discard(self)
+                if entry.state is State.QUEUED and not entry.waiting:
+                    self._inventory.apply(entry, Trigger.CANCEL, "request")
+                self.queued.discard(entry.name)
+
+    def _leave_rail(self) -> None:
+        turn, self.turn = self.turn, None
+        self.waited = False
+        if turn is not None:
+            turn.leave()
+
+    def _take_turn(self, step: plans.TakeTurn) -> Again | bool:
+        inventory = self._inventory
+        entry = inventory.entries[step.node]
+        if self.turn is None:
+            self.turn = entry.bank.rail.join()
+        seconds = self.turn.remaining()
+        with entry.bank.lock:
+            if not entry.desired:
+                return True  # `_switch_on` finds so too
+            # While it waited, another program or another caller may have switched the node on.
+            look = entry.powered or (self.waited and seconds <= 0.0)
+            if look and inventory.refresh((step.node,))[step.node]:
+                self._leave_queue(entry)
+                self._leave_rail()
+                return False
+            if seconds > 0.0 and not self.waited:
+                self.waited = True
+                inventory.announce(WaitingForRail(step.node, self.turn.expected()))
+        return True if seconds <= 0.0 else Again(seconds)
+
+    def _switch_on(self, step: plans.SwitchOn) -> bool:
+        inventory = self._inventory
+        entry = inventory.entries[step.node]
+        bank = entry.bank
+        turn = self.turn
+        assert turn is not None
+        with bank.lock:
+            try:
+                inventory.check_open()
+                # Wanted again by now, perhaps, by another caller: who is not first leaves it to that one.
+                if not entry.desired or turn.remaining() > 0.0:
+                    return False
+                if bank.was_set_up is False:
+                    raise PowerLostError(
+                        f"the expander of {step.node} lost power while the node was being switched on"
+                    )
+                turn.begin()
+                try:
+                    bank.backend.write({entry.role.offset: entry.role.level(on=True)})
+                finally:
+                    turn.end()
+                if not has_power(entry.state):
+                    inventory.apply(entry, Trigger.POWER, "request")
+                return True
+            finally:
+                self._leave_queue(entry)
+                self._leave_rail()
+
+    def _cut(self, step: plans.Cut) -> None:
+        inventory = self._inventory
+        errors: list[ClusterHatError] = []
+        for index, entries in inventory.by_board(step.nodes).items():
+            bank = inventory.banks[index]
+            with bank.lock:
+                inventory.check_open()
+                try:
+                    bank.backend.write({e.role.offset: e.role.level(on=False) for e in entries})
+                except ClusterHatError as error:  # one board's trouble leaves no node on another with power
+                    errors.append(error)
+                    continue
+                for entry in entries:
+                    inventory.apply(entry, Trigger.CUT, "request")
+        _raise_worst(errors)
+
+    def _fail(self, step: plans.Fail) -> None:
+        entry = self._inventory.entries[step.node]
+        with entry.bank.lock:
+            self._leave_queue(entry)
+            self._leave_rail()
+            self._inventory.apply(entry, Trigger.FAIL, "error")
+            entry.failure = step.reason
+
+    _METHODS: ClassVar[dict[type[plans.Step], Callable[[Operation, Any], Any]]] = {
+        plans.Read: _read,
+        plans.ReadFunction: _read_function,
+        plans.SetUp: _set_up,
+        plans.Retry: _retry,
+        plans.Queue: _queue,
+        plans.TakeTurn: _take_turn,
+        plans.SwitchOn: _switch_on,
+        plans.Cut: _cut,
+        plans.SetFunction: _set_function,
+        plans.Fail: _fail,
+        plans.Settle: _settle,
+    }
+
+
+def _raise_worst(errors: list[ClusterHatError]) -> None:
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, StuckLineError))
