@@ -235,16 +235,16 @@ _SLOWER = ("--boot-time", "8", "--boot-estimate", "8", "--idle-timeout", "60", "
 
 
 def serve(*options: str) -> int:
-    with proxy(*_SLOWER, *options) as (process, lines):
-        print(*lines, sep="\n")
-        print(
-            "Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.",
-            flush=True,
-        )
-        try:
+    try:
+        with proxy(*_SLOWER, *options) as (process, lines):
+            print(*lines, sep="\n")
+            print(
+                "Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.",
+                flush=True,
+            )
             return process.wait()
-        except KeyboardInterrupt:
-            return 0
+    except KeyboardInterrupt:
+        return 0
 
 
 if __name__ == "__main__":

@@ -8,158 +8,111 @@ with Cluster.open() as hat:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .aio import AsyncCluster, AsyncFunction, AsyncHub, AsyncNode
-    from .cluster import BoardStatus, Cluster, Function, Hub, Node, NodeStatus, Status
-    from .errors import (
-        AccessDeniedError,
-        AmbiguousBackendError,
-        BackendError,
-        BackendUnavailableError,
-        BoardNotFoundError,
-        BootError,
-        BootTimeoutError,
-        BusError,
-        ClosedError,
-        ClusterHatError,
-        DeviceGoneError,
-        DeviceNotFoundError,
-        LeaseTimeoutError,
-        LevelsNotHeldError,
-        LineBusyError,
-        LockError,
-        LockTimeoutError,
-        MissingDependencyError,
-        NodeFailedError,
-        NodeNameError,
-        NoNodeError,
-        NotReadyError,
-        PoolClosedError,
-        PoolError,
-        PowerLostError,
-        QueueFullError,
-        SettingError,
-        StuckLineError,
-        SupersededError,
-        TransientBusError,
-        TransitionError,
-        UnknownBackendError,
-        UnsupportedError,
-    )
-    from .events import (
-        BoardSetUp,
-        BootFailed,
-        BootFinished,
-        BootStarted,
-        Event,
-        PoolEvent,
-        PoweredOff,
-        PowerLost,
-        StateChanged,
-        WaitingForRail,
-    )
-    from .pool.leases import AsyncNodePool, Lease
-    from .pool.scheduler import PoolSettings
-    from .pool.threads import NodePool
-    from .power.states import State
-
-__all__ = [
-    "AccessDeniedError",
-    "AmbiguousBackendError",
-    "AsyncCluster",
-    "AsyncFunction",
-    "AsyncHub",
-    "AsyncNode",
-    "AsyncNodePool",
-    "BackendError",
-    "BackendUnavailableError",
-    "BoardNotFoundError",
-    "BoardSetUp",
-    "BoardStatus",
-    "BootError",
-    "BootFailed",
-    "BootFinished",
-    "BootStarted",
-    "BootTimeoutError",
-    "BusError",
-    "ClosedError",
-    "Cluster",
-    "ClusterHatError",
-    "DeviceGoneError",
-    "DeviceNotFoundError",
-    "Event",
-    "Function",
-    "Hub",
-    "Lease",
-    "LeaseTimeoutError",
-    "LevelsNotHeldError",
-    "LineBusyError",
-    "LockError",
-    "LockTimeoutError",
-    "MissingDependencyError",
-    "NoNodeError",
-    "Node",
-    "NodeFailedError",
-    "NodeNameError",
-    "NodePool",
-    "NodeStatus",
-    "NotReadyError",
-    "PoolClosedError",
-    "PoolError",
-    "PoolEvent",
-    "PoolSettings",
-    "PowerLost",
-    "PowerLostError",
-    "PoweredOff",
-    "QueueFullError",
-    "SettingError",
-    "State",
-    "StateChanged",
-    "Status",
-    "StuckLineError",
-    "SupersededError",
-    "TransientBusError",
-    "TransitionError",
-    "UnknownBackendError",
-    "UnsupportedError",
-    "WaitingForRail",
-]
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Each is loaded with its first use: the command, a plugin or a test pays for no more than it needs, and
-# only users of asyncio for asyncio. The errors are those that are listed nowhere here.
-_HOMES = {
-    "aio": ("AsyncCluster", "AsyncFunction", "AsyncHub", "AsyncNode"),
-    "cluster": ("BoardStatus", "Cluster", "Function", "Hub", "Node", "NodeStatus", "Status"),
-    "pool.scheduler": ("PoolSettings",),
+# The public names, and where each is defined. Type checkers read the same from __init__.pyi, which a test
+# holds to this. Each is loaded with its first use, so that nobody pays for more than is needed.
+_PUBLIC = {
+    "aio": (
+        "AsyncCluster",
+        "AsyncFunction",
+        "AsyncHub",
+        "AsyncNode",
+    ),
+    "cluster": (
+        "Cluster",
+        "Function",
+        "Hub",
+        "Node",
+    ),
+    "_status": (
+        "BoardStatus",
+        "NodeStatus",
+        "Status",
+    ),
+    "errors": (
+        "AccessDeniedError",
+        "AmbiguousBackendError",
+        "BackendError",
+        "BackendUnavailableError",
+        "BoardNotFoundError",
+        "BootError",
+        "BootTimeoutError",
+        "BusError",
+        "ClosedError",
+        "ClusterHatError",
+        "DeviceGoneError",
+        "DeviceNotFoundError",
+        "LeaseTimeoutError",
+        "LevelsNotHeldError",
+        "LineBusyError",
+        "LockError",
+        "LockTimeoutError",
+        "MissingDependencyError",
+        "NoNodeError",
+        "NodeFailedError",
+        "NodeNameError",
+        "NotReadyError",
+        "PoolClosedError",
+        "PoolError",
+        "PowerLostError",
+        "QueueFullError",
+        "SettingError",
+        "StuckLineError",
+        "SupersededError",
+        "TransientBusError",
+        "TransitionError",
+        "UnknownBackendError",
+        "UnsupportedError",
+    ),
     "events": (
         "BoardSetUp",
-        "BootStarted",
-        "BootFinished",
         "BootFailed",
+        "BootFinished",
+        "BootStarted",
         "Event",
         "PoolEvent",
         "PowerLost",
         "PoweredOff",
+        "State",
         "StateChanged",
         "WaitingForRail",
     ),
-    "pool.leases": ("AsyncNodePool", "Lease"),
-    "pool.threads": ("NodePool",),
-    "power.states": ("State",),
+    "nodes.probes": (
+        "CommandProbe",
+        "HttpProbe",
+        "Probe",
+        "TcpProbe",
+        "UsbProbe",
+        "Verdict",
+    ),
+    "pool.activity": (
+        "Counters",
+        "Traffic",
+    ),
+    "pool.leases": (
+        "AsyncNodePool",
+        "Lease",
+    ),
+    "pool.scheduler": ("PoolSettings",),
+    "pool.threads": (
+        "NodePool",
+        "ThreadLease",
+    ),
 }
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll] - the stub lists them
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = next((module for module, names in _HOMES.items() if name in names), "errors")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return value
 
 

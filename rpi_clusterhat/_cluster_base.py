@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 from ._names import parse_nodes
 from .clock import SYSTEM
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .power.inventory import NodeEntry
     from .waiting import Steps
 
-    Wait = Probe | Callable[[str], Probe]
+    Wait: TypeAlias = "Probe | Callable[[str], Probe]"
     """What says whether a node is ready: a probe, or for several nodes a function that makes the probe for
     the node of a name."""
 
@@ -54,7 +54,7 @@ class ClusterBase:
     def of(cls, cluster: ClusterBase) -> Self:
         """The same open boards, for threads or for asyncio. Either may be closed: then both are."""
         new = cls.__new__(cls)
-        new._inventory = cluster._inventory  # noqa: SLF001 - of this very class
+        new._inventory = cluster._inventory  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this class
         return new
 
     @classmethod
@@ -73,7 +73,7 @@ class ClusterBase:
     def __contains__(self, node: object) -> bool:
         """Whether this cluster has the node, or one of this name."""
         if isinstance(node, NodeHandle):
-            return node._inventory is self._inventory  # noqa: SLF001 - of this module
+            return node._inventory is self._inventory  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return node in self._inventory.entries
 
     @property
@@ -138,7 +138,8 @@ class ClusterBase:
                 raise NodeNameError(f"{given!r} is a node of another cluster")
             return [given.name]
         if isinstance(given, Iterable):
-            return [text for one in given for text in self._texts(one)]  # pyright: ignore[reportUnknownVariableType]
+            several: Iterable[object] = given  # pyright: ignore[reportUnknownVariableType] - of whatever
+            return [text for one in several for text in self._texts(one)]
         raise NodeNameError(f"{given!r} is no node: give a name such as 'p1', a node, or a list of them")
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
@@ -245,5 +246,5 @@ class NodeHandle(Handle[C]):
 
 
 if TYPE_CHECKING:
-    NodeLike = str | NodeHandle[Any] | Iterable[str | NodeHandle[Any]]
+    NodeLike: TypeAlias = "str | NodeHandle[Any] | Iterable[str | NodeHandle[Any]]"
     """A node's name, a list such as ``p1,p3`` or ``p[1-3]``, ``"all"``, a node, or several of these."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ClusterHatError
@@ -13,8 +14,10 @@ from .signals import Signalled
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from rpi_clusterhat.cluster import Cluster
+    from rpi_clusterhat.nodes.probes import Probe
 
     from .output import Output
     from .signals import Signals
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
         progress = Progress(names, len(hat.boards), out, signals)
         hat.subscribe(progress)
         try:
-            _switch(hat, args.command, names)
+            _switch(hat, args, names)
             signals.check()
         except Signalled as signalled:
             signalled.standing = "which nodes are on was not read"
@@ -50,14 +53,23 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
     return DONE
 
 
-def _switch(hat: Cluster, command: str, names: list[str]) -> None:
-    match command:
+def _switch(hat: Cluster, args: argparse.Namespace, names: list[str]) -> None:
+    match args.command:
+        case "on" if args.wait is not None:
+            hat.on(names, wait=partial(_probe, hat.addresses), boot_timeout=args.wait)
         case "on":
-            hat.on(*names)
+            hat.on(names)
         case "off":
-            hat.off(*names)
+            hat.off(names)
         case _:
-            hat.cycle(*names)
+            hat.cycle(names, pause=args.pause)
+
+
+def _probe(addresses: Mapping[str, tuple[str, int]], name: str) -> Probe:
+    """What says that a node is ready: its port where the backend knows it, else its place on USB."""
+    from rpi_clusterhat.nodes.probes import TcpProbe, UsbProbe
+
+    return TcpProbe(*addresses[name]) if name in addresses else UsbProbe(name.removeprefix("p"))
 
 
 def _hold(hat: Cluster, out: Output, signals: Signals) -> None:

@@ -29,7 +29,6 @@ then from /etc/default/clusterctrl, and at last from what the HAT says of itself
 NODES = "p1, p1 p3, p1,p3, p[1-3] or all; without any, all nodes"
 OPTIONS = ("--help", "--version", "--backend", "--board", "--bus", "--address", "--spacing", "--config", "-o")
 SHELLS = ("bash", "zsh", "tcsh")
-_WATCH_MIN, _WATCH_MAX = 0.1, 86400.0
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -62,16 +61,22 @@ class _Shortcut(argparse.Action):
         namespace.shortcuts = [*namespace.shortcuts, option_string]
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not _WATCH_MIN <= value <= _WATCH_MAX:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: must be seconds, a number from {_WATCH_MIN:g} to {_WATCH_MAX:g}"
-        )
-    return value
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be seconds, a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+_watch = _seconds(0.1, 86400.0)
+_wait = _seconds(0.1, 86400.0)
+_pause = _seconds(0.0, 3600.0)
 
 
 def _path(text: str) -> str:
@@ -85,8 +90,26 @@ def _nodes(parser: argparse.ArgumentParser) -> None:
     nodes.complete = {"bash": "_rpi_clusterhat_nodes", "zsh": "(p1 p2 p3 p4 all)", "tcsh": "p"}  # type: ignore[attr-defined]
 
 
-def _nodes_and_hold(parser: argparse.ArgumentParser) -> None:
+def _on(parser: argparse.ArgumentParser) -> None:
     _nodes(parser)
+    _hold(parser)
+    parser.add_argument(
+        "--wait",
+        nargs="?",
+        type=_wait,
+        const=120.0,
+        metavar="SECONDS",
+        help="return only when the nodes are ready, and wait so many seconds (120) at most",
+    )
+
+
+def _cycle(parser: argparse.ArgumentParser) -> None:
+    _nodes(parser)
+    _hold(parser)
+    parser.add_argument("--pause", type=_pause, default=1.0, metavar="SECONDS", help="time without power (1)")
+
+
+def _hold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hold",
         action="store_true",
@@ -99,7 +122,7 @@ def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=_seconds,
+        type=_watch,
         const=1.0,
         metavar="SECONDS",
         help="read each so many seconds (1) until Ctrl-C; prints changes, with --json every reading",
@@ -123,9 +146,9 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "on": ("switch nodes on, one after the other", _nodes_and_hold),
+    "on": ("switch nodes on, one after the other", _on),
     "off": ("cut the power of nodes, all at once", _nodes),
-    "cycle": ("off and on again", _nodes_and_hold),
+    "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
     "init": ("set up the expander after it got power (on and off do so first)", _nothing),
     "alert": ("the ALERT LED", _on_off),

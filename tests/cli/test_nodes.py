@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rpi_clusterhat import UsbProbe, Verdict
 from rpi_clusterhat_sim import StateFile
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def powered(command: Command, *argv: str) -> list[str]:
 
 def test_nodes_come_up_one_after_the_other(command: Command, expander: FakeExpander) -> None:
     ready(expander)
-    result = command(*HAT, "on")
+    result = command(*HAT, "on", "all")
     assert result == (0, "p1 on\np2 on\np3 on\np4 on\n", "")
     assert expander.levels & NODES == NODES
     assert command.clock.sleeps == pytest.approx([2.0, 2.0, 2.0])
@@ -73,7 +74,7 @@ def test_what_is_as_asked_is_said_so(command: Command, expander: FakeExpander) -
 def test_off_cuts_all_at_once(command: Command, expander: FakeExpander) -> None:
     ready(expander, nodes=0b1011)
     expander.reset_counts()
-    assert command(*HAT, "off") == (0, "p1 off\np2 off\np4 off\np3 is off already\n", "")
+    assert command(*HAT, "off", "all") == (0, "p1 off\np2 off\np4 off\np3 is off already\n", "")
     assert expander.log == [(1, 0x90)]
 
 
@@ -121,7 +122,7 @@ def test_a_node_that_fails_does_not_stop_the_others(command: Command, sim: Path)
 def test_a_bus_that_does_not_answer_is_one_line(command: Command, expander: FakeExpander) -> None:
     ready(expander)
     expander.fail(times=None)
-    result = command(*HAT, "on")
+    result = command(*HAT, "on", "all")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("rpi-clusterhat: ")
     assert "0x20" in result.err
@@ -138,7 +139,7 @@ def test_a_signal_ends_it_while_it_waits(
 ) -> None:
     ready(expander)
     command.clock.during[2] = raising(number)
-    result = command(*HAT, "on")
+    result = command(*HAT, "on", "all")
     said = "rpi-clusterhat: interrupted: p1, p2 are on, p3, p4 are off\n"
     assert result == (code, "p1 on\np2 on\n", said)
     assert expander.levels & NODES == 0b0011
@@ -177,7 +178,7 @@ def test_an_interrupted_command_that_cannot_read_says_so(command: Command, expan
         signal.raise_signal(signal.SIGINT)
 
     command.clock.during[1] = interrupt
-    result = command(*HAT, "on")
+    result = command(*HAT, "on", "all")
     assert result.code == 130
     assert result.err.startswith("rpi-clusterhat: interrupted: which nodes are on cannot be read: ")
 
@@ -230,7 +231,7 @@ def test_hold_with_lines_that_are_held(command: Command, sim: Path) -> None:
 
 def test_hold_interrupted_before_all_are_on(command: Command, sim: Path) -> None:
     command.clock.during[1] = raising(signal.SIGINT)
-    result = command("-o", "holds=no", "on", "--hold")
+    result = command("-o", "holds=no", "on", "all", "--hold")
     assert result == (130, "p1 on\n", "rpi-clusterhat: interrupted: p1 loses power now\n")
     assert powered(command) == []
 
@@ -239,3 +240,56 @@ def test_hold_with_a_node_that_fails(command: Command, sim: Path) -> None:
     result = command("-o", "holds=no", "-o", "fault=p1:stuck-low", "on", "--hold", "p1", "p2")
     assert (result.code, result.out) == (1, "p2 on\np2 loses power now\n")
     assert powered(command) == []
+
+
+# Waiting ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["on", "off", "cycle"])
+def test_nothing_named_switches_nothing_and_says_all(
+    command: Command, expander: FakeExpander, what: str
+) -> None:
+    result = command(*HAT, what)
+    assert (result.code, result.out) == (2, "")
+    assert 'say "all"' in result.err
+    assert expander.writes == 0
+
+
+def test_wait_returns_when_the_node_is_seen_on_usb(
+    command: Command, expander: FakeExpander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def look(probe: UsbProbe) -> Verdict:
+        asked.append(probe.serial)
+        return Verdict(len(asked) > 3, "no USB device of it")
+
+    monkeypatch.setattr(UsbProbe, "_look", look)
+    assert command(*HAT, "on", "p2", "--wait").code == 0
+    assert asked == ["2"] * 4
+
+
+def test_wait_says_what_is_not_ready_in_time(
+    command: Command, expander: FakeExpander, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(UsbProbe, "_look", lambda _: Verdict(False, "no USB device of it"))
+    result = command(*HAT, "on", "p2", "--wait", "3")
+    assert (result.code, result.out.splitlines()[-1]) == (1, "p2 on")
+    assert "not ready within 3 s: p2: no USB device of it" in result.err
+
+
+def test_cycle_pauses_as_long_as_it_is_told(command: Command, expander: FakeExpander) -> None:
+    command(*HAT, "on", "p1")
+    start = command.clock.now()
+    assert command(*HAT, "cycle", "p1", "--pause", "7.5").code == 0
+    assert command.clock.now() - start == pytest.approx(7.5)
+
+
+@pytest.mark.parametrize("words", [("on", "p1", "--wait", "soon"), ("cycle", "p1", "--pause", "-1")])
+def test_wrong_seconds_switch_nothing(
+    command: Command, expander: FakeExpander, words: tuple[str, ...]
+) -> None:
+    result = command(*HAT, *words)
+    assert result.code == 2
+    assert "must be seconds" in result.err
+    assert expander.writes == 0

@@ -51,7 +51,7 @@ def powered() -> list[str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_of_on(sim: Path, number: int, code: int) -> None:
-    with started("--spacing", "60", "on") as process:
+    with started("--spacing", "60", "on", "all") as process:
         expect(process, "p1 on")
         process.send_signal(number)
         out, err = process.communicate(timeout=TIMEOUT)
@@ -61,7 +61,7 @@ def test_a_signal_in_the_middle_of_on(sim: Path, number: int, code: int) -> None
 
 
 def test_nobody_waits_for_a_process_that_was_killed(sim: Path) -> None:
-    with started("--spacing", "1", "on") as process:
+    with started("--spacing", "1", "on", "all") as process:
         expect(process, "p1 on")
         process.kill()
         process.wait(TIMEOUT)
@@ -102,7 +102,7 @@ def test_a_reader_that_leaves_ends_a_watch(sim: Path) -> None:
 
 
 def test_a_reader_that_leaves_does_not_stop_the_nodes(sim: Path) -> None:
-    with started("--spacing", "0.2", "on") as process:
+    with started("--spacing", "0.2", "on", "all") as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(TIMEOUT) == 0

@@ -82,7 +82,7 @@ def test_signals_while_the_first_is_answered(command: Command, monkeypatch: pyte
 
     monkeypatch.setattr("rpi_clusterhat.cli.output.Output.error", impatient)
     command.clock.during[1] = lambda: signal.raise_signal(signal.SIGINT)
-    assert command("--backend", "sim", "on") == (143, "p1 on\n", "")
+    assert command("--backend", "sim", "on", "all") == (143, "p1 on\n", "")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(command: Command) -> None:

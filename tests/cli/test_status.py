@@ -44,14 +44,16 @@ def test_json_is_one_line_with_the_library_s_keys(command: Command, expander: Fa
     off = {"powered": False, "state": "off"}
     result = command(*HAT, "status", "--json")
     assert (result.code, result.out.count("\n"), result.err) == (0, 1, "")
-    assert json.loads(result.out) == {
+    board = {
         "board": "2.3",
         "backend": "i2c",
+        "nodes": ["p1", "p2", "p3", "p4"],
+        "functions": {"alert": False, "led": True, "hub": True, "wp": True},
+        "set_up": True,
+    }
+    assert json.loads(result.out) == {
+        "boards": [board],
         "nodes": {"p1": {"powered": True, "state": "on"}, "p2": off, "p3": off, "p4": off},
-        "alert": False,
-        "led": True,
-        "hub": True,
-        "wp": True,
     }
 
 
@@ -60,14 +62,14 @@ def test_an_expander_that_nobody_has_set_up(command: Command, expander: FakeExpa
     assert lines[1].startswith(
         "this expander has not been set up since it got power: run 'rpi-clusterhat init'"
     )
-    assert json.loads(command(*HAT, "status", "--json").out)["set_up"] is False
+    assert json.loads(command(*HAT, "status", "--json").out)["boards"][0]["set_up"] is False
     assert (expander.writes, expander.direction) == (0, 0xFF)
 
 
 def test_functions_that_a_board_lacks_are_left_out(command: Command, sim: Path) -> None:
     assert "led" not in command("--board", "1.2", "status").out
     status = json.loads(command("--board", "1.2", "status", "--json").out)
-    assert set(status) == {"board", "backend", "nodes", "alert"}
+    assert set(status["boards"][0]["functions"]) == {"alert"}
 
 
 def test_several_boards(command: Command, settings: Path) -> None:

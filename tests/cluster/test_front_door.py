@@ -46,6 +46,10 @@ class PowerProbe(Probe):
         return Verdict(up, "it answers" if up else "no answer")
 
 
+def address(name: str) -> tuple[str, int]:
+    return name, 80
+
+
 def on(levels: dict[int, bool]) -> list[int]:
     return [number for offset, number in ON.items() if levels[offset]]
 
@@ -161,15 +165,15 @@ def test_on_says_which_nodes_are_not_ready_in_time(lab: Lab) -> None:
     assert lab.clock.now() - start == pytest.approx(2.0 + 7.0, abs=0.11)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "changes"),
-    [
-        ("p1", {"wait": "probe"}),
-        ("p1", {"wait": lambda name: (name, 80)}),
-        ("p1,p2", {"wait": PowerProbe({}, 1)}),
-        ("p1", {"wait": PowerProbe({}, 1), "boot_timeout": 0}),
-    ],
-)
+WRONG_WAITS: list[tuple[str, dict[str, Any]]] = [
+    ("p1", {"wait": "probe"}),
+    ("p1", {"wait": address}),
+    ("p1,p2", {"wait": PowerProbe({}, 1)}),
+    ("p1", {"wait": PowerProbe({}, 1), "boot_timeout": 0}),
+]
+
+
+@pytest.mark.parametrize(("nodes", "changes"), WRONG_WAITS)
 def test_a_wrong_wait_switches_nothing(lab: Lab, nodes: str, changes: Any) -> None:
     bank = lab.memory()
     with pytest.raises(SettingError):
