@@ -272,7 +272,10 @@ def test_wait_returns_when_the_node_is_seen_on_usb(
 def test_wait_says_what_is_not_ready_in_time(
     command: Command, expander: FakeExpander, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UsbProbe, "_look", lambda _: Verdict(False, "no USB device of it"))
+    def look(_: UsbProbe) -> Verdict:
+        return Verdict(False, "no USB device of it")
+
+    monkeypatch.setattr(UsbProbe, "_look", look)
     result = command(*HAT, "on", "p2", "--wait", "3")
     assert (result.code, result.out.splitlines()[-1]) == (1, "p2 on")
     assert "not ready within 3 s: p2: no USB device of it" in result.err
