@@ -13,7 +13,7 @@ async def use(pool: AsyncNodePool, node: str) -> None:
     lease = pool.lease(node)
     try:
         if not lease.ask():
-            seconds = pool.core.estimate(lease.member)
+            seconds = lease.estimate()
             print(f"{node} starts: about {seconds:.0f} s")
             await lease.wait(timeout=30)
         print(f"{lease.node} is ready")

@@ -123,6 +123,13 @@ class Lease(Claim):
         if self.error is not None:
             raise self.error.with_traceback(None)  # it is of all who waited: none keeps the others' frames
 
+    def estimate(self) -> float:
+        """Seconds until its node is likely to be ready, by the boots that this pool has seen.
+
+        While it waits for any node: until the next one that is starting is ready. 0 or more.
+        """
+        return self._pool.core.estimate(self.member)
+
     def touch(self) -> None:
         """Something went to the node or came from it: its idle time begins anew."""
         member = self.member
@@ -244,8 +251,39 @@ class AsyncNodePool:
         self.act()
         return begun
 
+    @property
+    def boot_time(self) -> float:
+        """Seconds that a boot is expected to take, from asking for it: the slowest of the last eight, or
+        ``boot_estimate`` as long as there was none."""
+        return max(self.core.boots, default=self.settings.boot_estimate)
+
+    def estimate(self) -> float:
+        """Seconds until the next node is likely to be ready: of those that are starting, or a whole
+        `boot_time`."""
+        return self.core.estimate()
+
+    def due_at(self, node: str) -> float:
+        """When a node will be switched off if nothing happens until then, in the seconds of `now`.
+
+        ``inf`` while it is in use or not ready, and where ``idle_timeout`` is ``inf``. Raises
+        `NodeNameError`.
+        """
+        return self.core.due_at(self.cluster[node].name)
+
+    def refuse_waiting(self) -> None:
+        """Gives no more leases, and tells those who wait for a node so, with `PoolClosedError`. Leases that
+        are in use stay."""
+        self.core.close()
+
+    def power_off(self, node: str) -> bool:
+        """Switches a node off by hand; False where it is in use, off, or on its way there. Raises
+        `NodeNameError`."""
+        begun = self.core.rest(self.cluster[node].name)
+        self.act()
+        return begun
+
     def rest(self, node: str) -> bool:
-        """Switches a node off by hand; False where it is in use, off, or on its way there."""
+        """See `power_off`."""
         begun = self.core.rest(node)
         self.act()
         return begun
