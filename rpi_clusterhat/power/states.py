@@ -28,30 +28,29 @@ class Trigger(StrEnum):
     """What was known of it no longer counts."""
 
 
-_S, _H = State, Trigger
-_ALWAYS = {_H.CUT: _S.OFF, _H.FAIL: _S.FAILED, _H.FORGET: _S.UNKNOWN}
+_S, _T = State, Trigger
+_ALWAYS = {_T.CUT: _S.OFF, _T.FAIL: _S.FAILED, _T.FORGET: _S.UNKNOWN}
 
 TABLE: dict[State, dict[Trigger, State]] = {
-    _S.UNKNOWN: {**_ALWAYS, _H.SEEN_ON: _S.ON, _H.SEEN_OFF: _S.OFF, _H.POWER: _S.ON},
-    _S.OFF: {**_ALWAYS, _H.SEEN_OFF: _S.OFF, _H.SEEN_ON: _S.ON, _H.QUEUE: _S.QUEUED, _H.POWER: _S.ON},
+    _S.UNKNOWN: {**_ALWAYS, _T.SEEN_ON: _S.ON, _T.SEEN_OFF: _S.OFF, _T.POWER: _S.ON},
+    _S.OFF: {**_ALWAYS, _T.SEEN_OFF: _S.OFF, _T.SEEN_ON: _S.ON, _T.QUEUE: _S.QUEUED, _T.POWER: _S.ON},
     _S.QUEUED: {
         **_ALWAYS,
-        _H.SEEN_OFF: _S.QUEUED,
-        _H.SEEN_ON: _S.ON,
-        _H.POWER: _S.ON,
-        _H.CANCEL: _S.OFF,
+        _T.SEEN_OFF: _S.QUEUED,
+        _T.SEEN_ON: _S.ON,
+        _T.POWER: _S.ON,
+        _T.CANCEL: _S.OFF,
     },
-    _S.ON: {**_ALWAYS, _H.SEEN_ON: _S.ON, _H.SEEN_OFF: _S.OFF, _H.ANSWER: _S.READY, _H.STOP: _S.STOPPING},
+    _S.ON: {**_ALWAYS, _T.SEEN_ON: _S.ON, _T.SEEN_OFF: _S.OFF, _T.ANSWER: _S.READY, _T.STOP: _S.STOPPING},
     _S.READY: {
         **_ALWAYS,
-        _H.SEEN_ON: _S.READY,
-        _H.SEEN_OFF: _S.OFF,
-        _H.ANSWER: _S.READY,
-        _H.SILENCE: _S.ON,
-        _H.STOP: _S.STOPPING,
+        _T.SEEN_ON: _S.READY,
+        _T.SEEN_OFF: _S.OFF,
+        _T.SILENCE: _S.ON,
+        _T.STOP: _S.STOPPING,
     },
-    _S.STOPPING: {**_ALWAYS, _H.SEEN_ON: _S.STOPPING, _H.SEEN_OFF: _S.OFF, _H.CANCEL: _S.ON},
-    _S.FAILED: {**_ALWAYS, _H.SEEN_ON: _S.FAILED, _H.SEEN_OFF: _S.FAILED, _H.POWER: _S.ON},
+    _S.STOPPING: {**_ALWAYS, _T.SEEN_ON: _S.STOPPING, _T.SEEN_OFF: _S.OFF, _T.CANCEL: _S.ON},
+    _S.FAILED: {**_ALWAYS, _T.SEEN_ON: _S.FAILED, _T.SEEN_OFF: _S.FAILED, _T.POWER: _S.ON},
 }
 
 

@@ -15,7 +15,7 @@ UNKNOWN   ON       OFF    -      ON -   OFF -     -  -        FAILED UNKNOWN
 OFF       ON       OFF    QUEUED ON -   OFF -     -  -        FAILED UNKNOWN
 QUEUED    ON       QUEUED -      ON OFF OFF -     -  -        FAILED UNKNOWN
 ON        ON       OFF    -      -  -   OFF READY -  STOPPING FAILED UNKNOWN
-READY     READY    OFF    -      -  -   OFF READY ON STOPPING FAILED UNKNOWN
+READY     READY    OFF    -      -  -   OFF -     ON STOPPING FAILED UNKNOWN
 STOPPING  STOPPING OFF    -      -  ON  OFF -     -  -        FAILED UNKNOWN
 FAILED    FAILED   FAILED -      ON -   OFF -     -  -        FAILED UNKNOWN
 """
