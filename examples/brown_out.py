@@ -2,8 +2,7 @@
 that was up already boots again, too."""
 
 from rpi_clusterhat import Cluster
-from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import world_of
+from rpi_clusterhat.testing import FakeClock, simulated
 
 
 def boots_of_p1(spacing: float) -> int:
@@ -12,7 +11,7 @@ def boots_of_p1(spacing: float) -> int:
         hat.on("p1")
         clock.advance(30)  # p1 is up
         hat.on("p2", "p3")
-        return world_of(hat.banks[0].backend).node("p1").boots
+        return simulated(hat)["p1"].boots
 
 
 print("spacing 2 s: p1 has booted", boots_of_p1(2.0), "time(s)")

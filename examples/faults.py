@@ -3,8 +3,7 @@ power. The simulation plays all three."""
 
 from rpi_clusterhat import Cluster, NodeFailedError, PowerLost, TransientBusError
 from rpi_clusterhat.events import Event
-from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import world_of
+from rpi_clusterhat.testing import FakeClock, simulated
 
 
 def show_power_loss(event: Event) -> None:
@@ -20,7 +19,7 @@ with Cluster.open(backend="sim", options={"fault": "p2:stuck-low"}, clock=FakeCl
         print(error)  # p2 only: the others are on
     print(*(f"{name}={node.state}" for name, node in hat.status().nodes.items()))
 
-    board = world_of(hat.banks[0].backend).bank("0")
+    board = simulated(hat).boards[0]
     board.fail_bus()
     try:
         hat.status()

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from rpi_clusterhat import Cluster, NodeFailedError
-from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import World, world_of
+from rpi_clusterhat.testing import FakeClock, Simulation, simulated
 
 
 def keep_running(hat: Cluster, count: int) -> list[str]:
@@ -36,8 +35,8 @@ def hat(clock: FakeClock) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def world(hat: Cluster) -> World:
-    return world_of(hat.banks[0].backend)
+def nodes(hat: Cluster) -> Simulation:
+    return simulated(hat)
 
 
 def test_the_others_are_switched_off(hat: Cluster) -> None:
@@ -46,17 +45,17 @@ def test_the_others_are_switched_off(hat: Cluster) -> None:
     assert [node.powered for node in hat] == [True, True, False, False]
 
 
-def test_a_node_that_fails_is_passed_over(hat: Cluster, world: World) -> None:
-    world.bank("0").stick(0, level=False)
+def test_a_node_that_fails_is_passed_over(hat: Cluster, nodes: Simulation) -> None:
+    nodes["p1"].stick(level=False)
     assert keep_running(hat, 2) == ["p2", "p3"]
     assert hat["p1"].failure is not None
 
 
-def test_they_boot_once_and_without_a_brown_out(hat: Cluster, world: World, clock: FakeClock) -> None:
+def test_they_boot_once_and_without_a_brown_out(hat: Cluster, nodes: Simulation, clock: FakeClock) -> None:
     keep_running(hat, 4)
     clock.advance(60)
-    assert [node.phase for node in world.nodes] == ["up"] * 4
-    assert [node.boots for node in world.nodes] == [1] * 4
+    assert [node.phase for node in nodes] == ["up"] * 4
+    assert [node.boots for node in nodes] == [1] * 4
 
 
 def test_nothing_is_waited_for_in_real_time(hat: Cluster, clock: FakeClock) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings
 from rpi_clusterhat.nodes.probes import Probe, Verdict
-from rpi_clusterhat.testing import FakeClock
+from rpi_clusterhat.testing import FakeClock, SimulatedNode, simulated
 from rpi_clusterhat.waiting import Step
-from rpi_clusterhat_sim import Node, world_of
 
 
 async def compute(pool: AsyncNodePool, jobs: int) -> list[str]:
@@ -38,24 +37,23 @@ class AtOnce(ThreadPoolExecutor):
 class IsUp(Probe):
     """Asks the simulated world, and no socket: that would take real time."""
 
-    def __init__(self, node: Callable[[], Node]) -> None:
+    def __init__(self, node: SimulatedNode) -> None:
         self._node = node
 
     def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
         del left
         yield from ()
-        node = self._node()
-        return Verdict(node.is_up, f"{node.name} is {node.phase}")
+        return Verdict(self._node.is_up, f"{self._node.name} is {self._node.phase}")
 
 
 async def work_and_rest() -> None:
     asyncio.get_running_loop().set_default_executor(AtOnce())
     clock = FakeClock(by_hand=True)
     async with await AsyncCluster.open(board="2.3", backend="sim", clock=clock) as hat:
-        world = world_of(hat.banks[0].backend)
+        nodes = simulated(hat)
 
         def probe(name: str) -> Probe:
-            return IsUp(lambda: world.node(name))
+            return IsUp(nodes[name])
 
         settings = PoolSettings(balance="first", maxconn=2)
         async with AsyncNodePool(hat, probe=probe, settings=settings) as pool:
@@ -65,9 +63,9 @@ async def work_and_rest() -> None:
             await clock.pass_time(80)
             assert jobs.result() == ["p1", "p1", "p2"]
             await clock.pass_time(580)
-            assert [node.phase for node in world.nodes] == ["up", "up", "off", "off"]
+            assert [node.phase for node in nodes] == ["up", "up", "off", "off"]
             await clock.pass_time(20)
-            assert [node.phase for node in world.nodes] == ["off"] * 4
+            assert [node.phase for node in nodes] == ["off"] * 4
 
 
 def test_nodes_start_for_jobs_and_go_off_after_ten_minutes() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 from ._names import parse_nodes
 from .clock import SYSTEM
 from .errors import BootTimeoutError, NodeNameError, SettingError
-from .hardware.backend import SupportsAddresses
+from .hardware.backend import SupportsSimulation
 from .power.bank import open_banks
 from .power.inventory import Inventory
 from .settings import load_settings
@@ -107,7 +107,7 @@ class ClusterBase:
         does, where it was told to ``serve``."""
         found: dict[str, tuple[str, int]] = {}
         for bank in self._inventory.banks:
-            if isinstance(bank.backend, SupportsAddresses):
+            if isinstance(bank.backend, SupportsSimulation):
                 known = bank.backend.addresses()
                 for name, role in zip(bank.names, bank.board.power, strict=False):
                     if role.offset in known:

@@ -1,14 +1,14 @@
 """The ``sim`` backend: a simulated world instead of a board, used only when it is asked for.
 
-The world has rails that give way, nodes that boot and fail, boards that lose power; `World` says how to
-build one for a test, `world_of` how to reach the one behind an open backend. With the option ``serve``,
-`SimBackend.addresses` says where nodes that are up answer HTTP: see `Servers`.
+The world has rails that give way, nodes that boot and fail, boards that lose power.
+`rpi_clusterhat.testing.simulated` is how a test looks at it and breaks it, `rpi_clusterhat_sim.world.World`
+is the world itself. With the option ``serve``, nodes that are up answer: see `rpi_clusterhat_sim.serving`.
 
 What it does not simulate: voltages and what a drooping one does short of a brown-out; what a node's load
 adds to its current; USB, networks, storage, consoles and what runs on a node beside that service; the time
 that a bus transfer takes, and the registers behind it; the controller's own supply, throttling and reboots
-(a reset that would cut the nodes is `Bank.lose_power`); a line's glitches. All figures that it starts from
-are chosen.
+(a reset that would cut the nodes is `SimulatedBoard.lose_power`); a line's glitches. All figures that it
+starts from are chosen.
 """
 
 from __future__ import annotations
@@ -22,77 +22,19 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.hardware.backend import Backend, OpenRequest
 
-    from .driver import BankSpec, SimBackend
-    from .faults import Fault, parse_faults
-    from .history import Record
-    from .serving import Servers
-    from .state import StateFile
-    from .supply import Model
-    from .world import Bank, Node, RailState, World
+    from .faults import Fault
 
-__all__ = [
-    "Bank",
-    "BankSpec",
-    "Fault",
-    "Model",
-    "Node",
-    "RailState",
-    "Record",
-    "Servers",
-    "SimBackend",
-    "StateFile",
-    "World",
-    "parse_faults",
-    "plugin",
-    "world_of",
-]
-
-_HOMES = {
-    "Bank": "world",
-    "BankSpec": "driver",
-    "Fault": "faults",
-    "Model": "supply",
-    "Node": "world",
-    "RailState": "world",
-    "Record": "history",
-    "Servers": "serving",
-    "SimBackend": "driver",
-    "StateFile": "state",
-    "World": "world",
-    "parse_faults": "faults",
-}
+__all__ = ["plugin"]
 
 
-def __getattr__(name: str) -> Any:
-    # Listing the backends imports this module; the rest of it only using this one.
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    from importlib import import_module
+def _open(request: OpenRequest) -> Backend:
+    from .open_board import open_sim
 
-    return getattr(import_module(f"{__name__}.{home}"), name)
-
-
-def world_of(backend: Backend) -> World:
-    """The simulated world behind an open backend; from a state file a copy as of now, to be read.
-
-    A `TypeError` for a backend of another kind.
-    """
-    from .driver import SimBackend
-
-    if not isinstance(backend, SimBackend):
-        raise TypeError(f"{backend!r} is not simulated")
-    return backend.world
-
-
-def _open(opening: OpenRequest) -> Backend:
-    from .driver import open_sim
-
-    return open_sim(opening)
+    return open_sim(request)
 
 
 def _check(options: Mapping[str, Any]) -> None:
-    from .driver import check
+    from .open_board import check
 
     check(options)
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
-from .world import node_number
+from .node import node_number
 
 if TYPE_CHECKING:
-    from .world import Bank, World
+    from .bank import SimBank
+    from .world import World
 
 __all__ = ["Fault", "parse_faults"]
 
@@ -33,7 +34,7 @@ class Fault(NamedTuple):
     value: float | None = None
     times: int = 1
 
-    def apply(self, world: World, bank: Bank) -> None:
+    def apply(self, world: World, bank: SimBank) -> None:
         """Makes it so. Raises `ValueError` where the bank has no such line or node."""
         if self.target == "bus":
             self._apply_to_bus(bank)
@@ -63,7 +64,7 @@ class Fault(NamedTuple):
         else:
             node.fail(boots=load.boots, slow=load.slow, hang_after=self.value)
 
-    def _apply_to_bus(self, bank: Bank) -> None:
+    def _apply_to_bus(self, bank: SimBank) -> None:
         if self.what == "ok":
             bank.heal_bus()
         elif self.what == "power-lost":

@@ -5,25 +5,12 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from rpi_clusterhat.hardware.simulation import SimulatedEvent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Course", "Entry", "Record", "with_derived"]
-
-
-class Record(NamedTuple):
-    """Something that happened.
-
-    ``what`` is one of ``read``, ``write``, ``set-up`` (accesses to a bank's bus, failed ones included),
-    ``on``, ``off``, ``up``, ``failed``, ``hung`` (of a node), ``brown-out`` (of a rail), ``outside``,
-    ``released``, ``power-lost`` (of a bank) and ``fault`` (something was made to fail, or to work again).
-    """
-
-    time: float
-    what: str
-    node: str
-    """The node's name; for what concerns more than one node ``bank NAME`` or ``rail NAME``."""
-    detail: str = ""
+__all__ = ["Course", "Entry", "with_derived"]
 
 
 class Course(NamedTuple):
@@ -35,7 +22,7 @@ class Course(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A record as it is kept; with ``on`` and ``fault``, how the node's next start will go."""
+    """An event as it is kept; with ``on`` and ``fault``, how the node's next start will go."""
 
     time: float
     what: str
@@ -52,22 +39,22 @@ class _Run:
         self.course = course
         self.next = course
 
-    def outcome(self, node: str, end: float) -> Iterator[Record]:
+    def outcome(self, node: str, end: float) -> Iterator[SimulatedEvent]:
         """What came of it by itself until ``end``."""
         if self.start is None:
             return
         hang = inf if self.course.hang_after is None else self.start + self.course.hang_after
         boot = self.start + self.course.boot_time
         if boot < hang and boot <= end:
-            yield Record(boot, "up" if self.course.boots else "failed", node)
+            yield SimulatedEvent(boot, "up" if self.course.boots else "failed", node)
         if hang <= end:
-            yield Record(hang, "hung", node)
+            yield SimulatedEvent(hang, "hung", node)
 
 
-def with_derived(entries: Iterable[Entry], rail_of: Callable[[str], str], now: float) -> list[Record]:
-    """All records in the order of time, and between them what followed by itself: a boot that ended, a node
+def with_derived(entries: Iterable[Entry], rail_of: Callable[[str], str], now: float) -> list[SimulatedEvent]:
+    """All events in the order of time, and between them what followed by itself: a boot that ended, a node
     that hung. Follows from the entries only: of a node whose ``on`` is no longer kept, nothing is derived."""
-    found: list[Record] = []
+    found: list[SimulatedEvent] = []
     runs: dict[str, dict[str, _Run]] = {}
     for entry in entries:
         time, what, node, detail, course = entry
@@ -88,9 +75,9 @@ def with_derived(entries: Iterable[Entry], rail_of: Callable[[str], str], now: f
                 if what == "hung":
                     found += changed.outcome(node, time)
                     changed.start = None
-        found.append(Record(time, what, node, detail))
+        found.append(SimulatedEvent(time, what, node, detail))
     for of_rail in runs.values():
         for name, run in of_rail.items():
             found += run.outcome(name, now)
-    found.sort(key=lambda record: record.time)
+    found.sort(key=lambda event: event.time)
     return found

@@ -19,7 +19,7 @@ from rpi_clusterhat.errors import BackendError, ClosedError, NodeNameError
 from .holders import is_alive
 from .listener import Listener
 from .service import Echo
-from .state import StateFile
+from .state_file import StateFile
 from .world import World
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
-    from .driver import Shared
     from .service import Service
-    from .world import Node
+    from .world import WorldSource
 
 __all__ = ["INTERVAL", "Servers"]
 
@@ -57,7 +56,7 @@ class Servers:
 
     def __init__(
         self,
-        source: Shared,
+        source: WorldSource,
         names: Iterable[str] = (),
         *,
         service: Service = Echo,
@@ -213,7 +212,7 @@ class Servers:
 
 def _state(world: World, name: str, now: float | None) -> tuple[str, int]:
     try:
-        node: Node = world.node(name, at=now)
+        node = world.node(name, at=now)
     except NodeNameError:  # a state file that was removed
         return "off", 0
     return node.phase, node.boots

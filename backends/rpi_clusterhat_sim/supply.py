@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["CAPACITY", "Batch", "Cell", "Load", "Model", "Supply", "micro"]
+__all__ = ["CAPACITY", "Batch", "Cell", "Load", "NodeModel", "Supply", "micro"]
 
 CAPACITY = 5.8
 """Amperes, chosen: less than two inrushes, and enough for the last of 16 nodes two seconds after the 15th."""
 
 
-class Model(NamedTuple):
+class NodeModel(NamedTuple):
     """What a node draws (A), and for how long (s).
 
     The defaults are chosen, not measured: ``idle`` follows the 2.6 W by which four idle Zeros are said to
@@ -43,7 +43,7 @@ class Load:
         "boot", "boot_time", "boots", "count", "hang_after", "idle", "inrush", "inrush_time", "model", "slow",
     )  # fmt: skip
 
-    def __init__(self, model: Model, slow: float, *, boots: bool, hang_after: float | None) -> None:
+    def __init__(self, model: NodeModel, slow: float, *, boots: bool, hang_after: float | None) -> None:
         self.model = model
         self.slow = slow
         self.boots = boots
@@ -139,14 +139,14 @@ class Supply:
         self.total = 0
         self.powered = 0
         self.brownouts = 0
-        self.loads: dict[tuple[Model, float, bool, float | None], Load] = {}
+        self.loads: dict[tuple[NodeModel, float, bool, float | None], Load] = {}
         self.restarted: dict[Load, Batch] = {}
         """Whom the last brown-out hit, by what they were going to be at their next start."""
         self._steps: list[tuple[float, int, Batch, int]] = []
         self._number = 0
 
     def load(
-        self, model: Model, slow: float = 1.0, *, boots: bool = True, hang_after: float | None = None
+        self, model: NodeModel, slow: float = 1.0, *, boots: bool = True, hang_after: float | None = None
     ) -> Load:
         key = (model, slow, boots, hang_after)
         load = self.loads.get(key)

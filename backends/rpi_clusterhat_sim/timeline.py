@@ -30,7 +30,7 @@ def _warmed(was: float, toward: float, seconds: float, tau: float) -> float:
 
 
 class Timeline:
-    """What the faces of a world (`World`, `Bank`, `Node`) have in common. Guarded by ``lock``."""
+    """What the faces of a world (`World`, `SimBank`, `SimNode`) have in common. Guarded by ``lock``."""
 
     def __init__(self, clock: Clock, ambient: float, history: int | None) -> None:
         self.clock = clock

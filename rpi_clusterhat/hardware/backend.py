@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
+    from .simulation import SimulatedBoard
+
 __all__ = [
     "Backend",
     "Line",
     "OpenRequest",
     "Option",
     "Plugin",
-    "SupportsAddresses",
     "SupportsSetUp",
+    "SupportsSimulation",
     "parse_bool",
     "parse_int",
 ]
@@ -100,15 +102,22 @@ class SupportsSetUp(Protocol):
 
 
 @runtime_checkable
-class SupportsAddresses(Protocol):
-    """A backend that knows where its nodes answer, as a simulated one does."""
+class SupportsSimulation(Protocol):
+    """A backend that plays a board instead of driving one, and what the floors above need to know of it."""
+
+    @property
+    def private_rail(self) -> str | None:
+        """A name for its rail among those that processes share, which is not the controller's; None for one
+        that nobody outside this process can reach."""
+        ...
+
+    @property
+    def simulation(self) -> SimulatedBoard:
+        """The board that it plays."""
+        ...
 
     def addresses(self) -> Mapping[int, tuple[str, int]]:
-        """Says where each node answers.
-
-        Returns:
-            Host and TCP port, by the offset of the node's power line.
-        """
+        """Host and TCP port where nodes answer, by the offset of the node's line; empty where none do."""
         ...
 
 

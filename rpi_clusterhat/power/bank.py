@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rpi_clusterhat.hardware.backend import SupportsSimulation
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
 from rpi_clusterhat.hardware.open_board import open_board
 
@@ -67,7 +68,7 @@ class _Rails:
 
     def get(self, name: str, backend: Backend) -> Rail:
         # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
-        private: str | None = getattr(backend, "private_rail", "")
+        private = backend.private_rail if isinstance(backend, SupportsSimulation) else ""
         key = f"{name}.{private}" if private else name if private == "" else f"private {name}"
         with self._lock:
             if key not in self._rails:

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rpi_clusterhat.errors import ClosedError, NodeNameError, SettingError
-from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsAddresses
+from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSimulation
 from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import Model, Servers, SimBackend, StateFile, World, serving
+from rpi_clusterhat_sim import serving
+from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
-from rpi_clusterhat_sim.serving import INTERVAL
+from rpi_clusterhat_sim.serving import INTERVAL, Servers
+from rpi_clusterhat_sim.state_file import StateFile
+from rpi_clusterhat_sim.supply import NodeModel
+from rpi_clusterhat_sim.world import World
 from tests.peers.node import Peer
 
 if TYPE_CHECKING:
@@ -379,7 +383,7 @@ def test_a_reserved_port_is_nobody_elses(servers: Servers) -> None:
 def test_the_system_clock_is_enough() -> None:
     """A node is up when it answers, give or take a look."""
     world = World()
-    world.add_bank("0", LINES, model=Model(boot_time=0.1))
+    world.add_bank("0", LINES, model=NodeModel(boot_time=0.1))
     with Servers(world, ["p1"]) as servers:
         address = servers.address("p1")
         switch(world, p1=True)
@@ -463,7 +467,8 @@ def test_a_service_that_does_not_start_is_told_once_for_each_boot(
 SWITCHER = """
 import sys
 from rpi_clusterhat.hardware.backend import Line
-from rpi_clusterhat_sim import SimBackend, StateFile
+from rpi_clusterhat_sim.backend import SimBackend
+from rpi_clusterhat_sim.state_file import StateFile
 lines = [Line(i, f"p{i + 1}") for i in range(4)]
 backend = SimBackend(StateFile(sys.argv[1]), lines, holds=sys.argv[2] == "holds")
 for line in sys.stdin:
@@ -499,7 +504,7 @@ class Switcher:
 def state(tmp_path: Path) -> StateFile:
     file = StateFile(str(tmp_path / "world.json"))
     with file.change() as world:
-        world.add_bank("0", LINES, model=Model(boot_time=0.05))
+        world.add_bank("0", LINES, model=NodeModel(boot_time=0.05))
     return file
 
 
@@ -576,7 +581,7 @@ def test_boards_of_a_cluster_share_the_thread(clock: FakeClock, tmp_path: Path) 
     open_it = opening(clock, tmp_path, {}, serve="yes")
     first, second = open_it(), open_it()
     assert set(threading.enumerate()) == before  # nothing runs before anybody asks
-    assert isinstance(first, SupportsAddresses)
+    assert isinstance(first, SupportsSimulation)
     addresses = first.addresses()
     others = second.addresses()
     assert first.addresses() == addresses
@@ -599,7 +604,7 @@ def test_boards_of_a_cluster_share_the_thread(clock: FakeClock, tmp_path: Path) 
 
 def test_without_the_option_there_is_nothing(clock: FakeClock, tmp_path: Path) -> None:
     backend = opening(clock, tmp_path, {})()
-    assert isinstance(backend, SupportsAddresses)
+    assert isinstance(backend, SupportsSimulation)
     assert backend.addresses() == {}
     backend.close()
 

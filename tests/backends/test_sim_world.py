@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from rpi_clusterhat.errors import DeviceGoneError, NodeNameError, StuckLineError, TransientBusError
 from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import Model, StateFile, World
+from rpi_clusterhat_sim.state_file import StateFile
+from rpi_clusterhat_sim.supply import NodeModel
+from rpi_clusterhat_sim.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,7 @@ def make(nodes: int = 4, **model: float) -> tuple[World, FakeClock]:
     clock = FakeClock()
     world = World(clock=clock)
     lines = [Line(i, f"p{i + 1}") for i in range(nodes)]
-    world.add_bank("0", lines, model=Model(**model))
+    world.add_bank("0", lines, model=NodeModel(**model))
     return world, clock
 
 
@@ -53,7 +55,7 @@ def test_a_node_draws_inrush_then_boot_then_idle_current() -> None:
     assert (node.phase, node.current, node.is_up, node.up_since) == ("up", 0.13, True, 1020.0)
     world.bank("0").write({1: False})
     assert (node.powered, node.phase, node.current, node.up_since) == (False, "off", 0.0, None)
-    assert repr(node) == "<Node p2 off>"
+    assert repr(node) == "<SimNode p2 off>"
 
 
 def test_writing_what_holds_starts_nothing_anew() -> None:
@@ -225,7 +227,7 @@ def test_a_sum_of_just_the_capacity_is_not_too_much() -> None:
     clock = FakeClock()
     world = World(clock=clock)
     world.add_rail("main", 0.3)
-    world.add_bank("0", LINES, model=Model(inrush=0.1))
+    world.add_bank("0", LINES, model=NodeModel(inrush=0.1))
     world.bank("0").write({0: True, 1: True, 2: True})
     assert world.brownouts == 0
     world.bank("0").write({3: True})
@@ -422,9 +424,9 @@ RAILS = ("a", "a", "b")
 CAPACITIES = {"a": 6.0, "b": 0.5}
 PER_BANK = 3
 MODELS = (
-    Model(),
-    Model(inrush=2.5, inrush_time=1.0, boot=0.5, idle=0.25, boot_time=8.0),
-    Model(inrush_time=0.0),
+    NodeModel(),
+    NodeModel(inrush=2.5, inrush_time=1.0, boot=0.5, idle=0.25, boot_time=8.0),
+    NodeModel(inrush_time=0.0),
 )
 # Sums and differences of these are exact, so that both sides agree on which side of an edge a moment lies.
 SECONDS = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 7.75, 20.0, 64.0])

@@ -9,8 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import Cluster
-from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import world_of
+from rpi_clusterhat.testing import FakeClock, simulated
 from tests.benchmarks.report import Row
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ def _run() -> tuple[float, float, int]:
                 node.off()
             else:
                 node.on()
-        world = world_of(hat.banks[0].backend)
-        browned_out = world.brownouts
+        browned_out = simulated(hat).boards[0].rail.brownouts
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     return perf_counter() - start, peak, browned_out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat import UsbProbe, Verdict
-from rpi_clusterhat_sim import StateFile
+from rpi_clusterhat_sim.state_file import StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

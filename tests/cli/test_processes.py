@@ -240,5 +240,5 @@ def test_status_imports_nothing_that_it_does_not_need(monkeypatch: pytest.Monkey
         return set(done.stdout.split())
 
     loaded = modules(command) - modules("")
-    assert "rpi_clusterhat_sim.driver" in loaded
+    assert "rpi_clusterhat_sim.backend" in loaded
     assert not loaded & COSTLY

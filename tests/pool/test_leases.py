@@ -70,7 +70,7 @@ class User:
         try:
             async with self.lease as lease:
                 self.granted_at = clock.now()
-                assert self._house.world.node(lease.node).is_up
+                assert self._house.world[lease.node].is_up
                 await self._leaves.wait()
         except ClusterHatError as error:
             self.error = error
@@ -122,7 +122,7 @@ def test_beyond_the_queue_is_refused_while_the_others_are_served(house: House) -
 
 def test_one_who_waits_too_long_is_told_and_the_boot_goes_on(house: House) -> None:
     async def work() -> None:
-        house.world.node("p1").fail(slow=10)
+        house.world["p1"].fail(slow=10)
         async with house.pool(queue_timeout=5.0, boot_estimate=12.0) as pool:
             user = User(house, pool)
             await house.clock.pass_time(10.0)
@@ -227,7 +227,7 @@ def test_the_cluster_knows_that_a_node_is_ready(house: House) -> None:
 
 def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: House) -> None:
     async def work() -> None:
-        house.world.node("p1").fail(boots=False)
+        house.world["p1"].fail(boots=False)
         async with house.pool(boot_timeout=4.0, retry_after_failure=20.0, idle_timeout=math.inf) as pool:
             user = User(house, pool)
             await house.clock.pass_time(4.0 + BOOT_TIME)
@@ -247,7 +247,7 @@ def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: Hou
                 pool.lease("p1").ask()
             await house.clock.pass_time(5.0)
             assert state(pool, "p1") is State.OFF
-            house.world.node("p1").fail()
+            house.world["p1"].fail()
             named = User(house, pool, "p1")
             await house.clock.pass_time(BOOT_TIME)
             assert named.granted_at is not None
@@ -264,7 +264,7 @@ def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: Hou
 
 def test_without_another_node_the_failure_is_told_to_all_who_wait(house: House) -> None:
     async def work() -> None:
-        house.world.node("p3").fail(boots=False)
+        house.world["p3"].fail(boots=False)
         async with house.pool(boot_timeout=4.0) as pool:
             users = [User(house, pool, "p3") for _ in range(3)]
             await house.clock.pass_time(4.0)
@@ -277,7 +277,7 @@ def test_without_another_node_the_failure_is_told_to_all_who_wait(house: House) 
 
 def test_an_error_that_many_are_told_does_not_keep_what_each_of_them_was_doing(house: House) -> None:
     async def work() -> None:
-        house.world.node("p3").fail(boots=False)
+        house.world["p3"].fail(boots=False)
         async with house.pool(boot_timeout=4.0) as pool:
             users = [User(house, pool, "p3") for _ in range(50)]
             await house.clock.pass_time(4.0)
@@ -311,14 +311,14 @@ def test_a_probe_that_raises_is_a_boot_that_failed(house: House, caplog: pytest.
 
 def test_a_node_that_cannot_be_switched_on(house: House) -> None:
     async def work() -> None:
-        house.world.bank("0").stick(0, level=False)
+        house.world["p1"].stick(level=False)
         async with house.pool() as pool:
             user = User(house, pool)
             await house.clock.pass_time(SPACING + BOOT_TIME)
             assert user.lease.node == "p2"
             assert user.granted_at is not None
             assert "made to stick" in (pool.members["p1"].failure or "")
-            house.world.bank("0").stick(0, None)
+            house.world["p1"].stick(None)
             await house.clock.pass_time(40.0)
             assert state(pool, "p1") is State.OFF
 
@@ -332,14 +332,14 @@ def test_a_quarantine_ends_also_where_a_strangers_backend_fails(
         raise ZeroDivisionError("a stranger's mistake")
 
     async def work() -> None:
-        house.world.node("p1").fail(boots=False)
+        house.world["p1"].fail(boots=False)
         async with house.pool(boot_timeout=4.0) as pool:
             user = User(house, pool, "p1")
             monkeypatch.setattr(house.hat, "off", off)
             await house.clock.pass_time(4.0)
             assert isinstance(user.error, BootError)
             monkeypatch.undo()
-            house.world.node("p1").fail()
+            house.world["p1"].fail()
             house.outside(p1=False)
             await house.clock.pass_time(31.0)
             again = User(house, pool, "p1")
@@ -358,7 +358,7 @@ def test_a_node_that_dies_under_a_lease_is_looked_at(house: House) -> None:
             user.lease.failed()
             await house.clock.pass_time(0.0)
             assert state(pool, "p1") is State.READY  # a false alarm
-            house.world.node("p1").hang()
+            house.world["p1"].hang()
             user.lease.failed()
             other = User(house, pool)
             named = User(house, pool, "p1")
@@ -434,10 +434,10 @@ def test_what_others_switch_is_found(house: House) -> None:
 def test_a_node_lost_while_it_boots_is_started_again_for_those_who_wait(house: House) -> None:
     async def work() -> None:
         async with house.pool() as pool:
-            house.world.node("p1").fail(slow=4)
+            house.world["p1"].fail(slow=4)
             user = User(house, pool)
             await house.clock.pass_time(4.0)
-            house.world.node("p1").fail()
+            house.world["p1"].fail()
             house.outside(p1=False)
             await house.clock.pass_time(1.0 + BOOT_TIME)
             assert user.granted_at == about(LOOK_INTERVAL + BOOT_TIME)
@@ -448,7 +448,7 @@ def test_a_node_lost_while_it_boots_is_started_again_for_those_who_wait(house: H
 def test_a_board_that_cannot_be_read_for_a_while(house: House, caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         async with house.pool() as pool:
-            house.world.bank("0").fail_bus(1, times=1)
+            house.world.boards[0].fail_bus(1, times=1)
             await house.clock.pass_time(LOOK_INTERVAL)
             house.outside(p1=True)
             await house.clock.pass_time(LOOK_INTERVAL)
@@ -677,7 +677,7 @@ def test_closing_can_switch_off(house: House) -> None:
         await pool.close(off=True)
         user.leave()
         await house.clock.pass_time(60.0)
-        assert {node.phase for node in house.world.nodes} == {"off"}
+        assert {node.phase for node in house.world} == {"off"}
         assert {member.state for member in pool.members.values()} == {State.OFF}
         assert house.events[-2:] == [PoweredOff("p1", "close", 1.6), PoweredOff("p2", "close", about(1.35))]
         assert isinstance(waits.error, PoolClosedError)
@@ -711,14 +711,14 @@ def test_ask_and_release_step_by_step(house: House) -> None:
 
 def test_a_lease_may_be_taken_again(house: House) -> None:
     async def work() -> None:
-        house.world.node("p1").fail(boots=False)
+        house.world["p1"].fail(boots=False)
         async with house.pool(boot_timeout=2.0, retry_after_failure=1.0) as pool:
             lease = pool.lease("p1")
             lease.ask()
             await house.clock.pass_time(2.0)
             with pytest.raises(BootError):
                 await lease.wait()
-            house.world.node("p1").fail()
+            house.world["p1"].fail()
             await house.clock.pass_time(2.0)
             assert not lease.ask()
             await house.clock.pass_time(2.0)

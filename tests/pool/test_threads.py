@@ -24,7 +24,7 @@ from rpi_clusterhat import (
     State,
 )
 from rpi_clusterhat.events import BootFinished
-from rpi_clusterhat_sim import world_of
+from rpi_clusterhat.testing import simulated
 from tests.safety.pools import WorldProbe
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rpi_clusterhat.events import PoolEvent
-    from rpi_clusterhat_sim import World
+    from rpi_clusterhat.testing import Simulation
 
 PATIENCE = 20.0
 """Seconds until a test that hangs fails."""
@@ -45,15 +45,15 @@ def hat(tmp_path: Path) -> Generator[Cluster]:
         yield cluster
 
 
-def world(hat: Cluster) -> World:
-    return world_of(hat.banks[0].backend)
+def world(hat: Cluster) -> Simulation:
+    return simulated(hat)
 
 
 def pool_of(hat: Cluster, **settings: Any) -> NodePool:
     changes: dict[str, Any] = {"probe_interval": 0.01, "queue_timeout": PATIENCE, **settings}
     return NodePool(
         hat,
-        probe=lambda name: WorldProbe(lambda: world(hat).node(name)),
+        probe=lambda name: WorldProbe(lambda: world(hat)[name]),
         settings=PoolSettings(**changes),
     )
 
@@ -99,7 +99,7 @@ def test_a_lease(hat: Cluster) -> None:
         pool.subscribe(events.append)
         with pool.lease("p2") as lease:
             assert lease.node == "p2"
-            assert world(hat).node("p2").is_up
+            assert world(hat)["p2"].is_up
             assert pool.members["p2"].held == 1
             lease.touch()
             lease.failed()  # it is looked at, and all is well
@@ -120,7 +120,7 @@ def test_many_threads_share_the_nodes(hat: Cluster) -> None:
             with lock:
                 holders[lease.node] += 1
                 most[lease.node] = max(most[lease.node], holders[lease.node])
-                assert world(hat).node(lease.node).is_up
+                assert world(hat)[lease.node].is_up
             with lock:
                 holders[lease.node] -= 1
 
@@ -143,7 +143,7 @@ def test_by_hand(hat: Cluster) -> None:
 
 
 def test_what_is_refused(hat: Cluster) -> None:
-    world(hat).node("p1").fail(slow=1000)
+    world(hat)["p1"].fail(slow=1000)
     with pool_of(hat) as pool:
         with pytest.raises(NodeNameError), pool.lease("p9"):
             pass
@@ -165,7 +165,7 @@ def test_an_error_in_the_body_gives_the_lease_back(hat: Cluster) -> None:
 
 def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     result: Any = vars(concurrent.futures.Future)["result"]
-    world(hat).node("p1").fail(slow=1000)
+    world(hat)["p1"].fail(slow=1000)
 
     def interrupted(future: Any, timeout: float | None = None) -> Any:
         """As if the signal came when the claim has begun to wait."""
@@ -184,7 +184,7 @@ def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: py
 
 
 def test_closing_tells_those_who_wait_in_other_threads(hat: Cluster) -> None:
-    world(hat).node("p1").fail(slow=1000)
+    world(hat)["p1"].fail(slow=1000)
     pool = pool_of(hat)
     pool.open()
 
@@ -315,7 +315,7 @@ def test_use_outside_of_its_time(hat: Cluster) -> None:
 
 
 def test_a_pool_that_cannot_be_opened_leaves_no_thread(hat: Cluster) -> None:
-    world(hat).bank("0").fail_bus(1, times=None)
+    world(hat).boards[0].fail_bus(1, times=None)
     pool = pool_of(hat)
     with pytest.raises(BackendError), pool:
         pass

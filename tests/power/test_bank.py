@@ -58,7 +58,7 @@ class World:
                 raise fails
             backend = self._make(holds_levels=holds)
             if rail != "":
-                vars(backend)["private_rail"] = rail
+                vars(backend).update(private_rail=rail, simulation=None, addresses=dict)
             self.opened.append((name, backend))
             return backend
 

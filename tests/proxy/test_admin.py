@@ -702,7 +702,7 @@ def test_switching_on_and_off(house: House) -> None:
         await side.pass_until("p1", State.OFF)
         answer = await side.post("/nodes/p1/off", BEARER)
         assert (answer.status, answer.json["done"], answer.json["detail"]) == (200, False, "p1 is off")
-        assert not house.world.node("p1").is_up
+        assert not house.world["p1"].is_up
 
     play(house, scene)
 

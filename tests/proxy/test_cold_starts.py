@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat_sim import StateFile
+from rpi_clusterhat_sim.state_file import StateFile
 from tests.proxy.running import PATIENCE, Proxy, everything
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rpi_clusterhat_sim import StateFile
+from rpi_clusterhat_sim.state_file import StateFile
 from tests.peers.bodies import pattern
 from tests.proxy.running import PATIENCE, Proxy, everything
 
@@ -336,7 +336,7 @@ runpy.run_module("clusterhat_proxy", run_name="__main__")
         ("import", "asyncio"),
         ("import", "h11"),
         ("import", "clusterhat_proxy.server"),
-        ("import", "rpi_clusterhat_sim.driver"),
+        ("import", "rpi_clusterhat_sim.backend"),
         ("socket.bind", "('127.0.0.1', 0)"),
         ("socket.bind", "('127.0.0.2', 0)"),
     ],

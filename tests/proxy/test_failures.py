@@ -18,7 +18,8 @@ import pytest
 from clusterhat_proxy.nodes import Nodes
 from clusterhat_proxy.tunnel import tunnel
 from clusterhat_proxy.wire import Wire
-from rpi_clusterhat_sim import StateFile, parse_faults
+from rpi_clusterhat_sim.faults import parse_faults
+from rpi_clusterhat_sim.state_file import StateFile
 from tests.proxy.running import PATIENCE, Proxy, Reply, everything
 
 if TYPE_CHECKING:

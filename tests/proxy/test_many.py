@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from rpi_clusterhat_sim import StateFile
+from rpi_clusterhat_sim.state_file import StateFile
 from tests.proxy.running import PATIENCE, Proxy
 
 if TYPE_CHECKING:

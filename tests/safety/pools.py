@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, Cluster, PoolSettings
 from rpi_clusterhat.nodes.probes import Probe, Verdict
-from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim import world_of
+from rpi_clusterhat.testing import FakeClock, simulated
 from tests.safety.test_tasks_model import InlineExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from rpi_clusterhat.events import PoolEvent
+    from rpi_clusterhat.testing import SimulatedNode, Simulation
     from rpi_clusterhat.waiting import Step
-    from rpi_clusterhat_sim import Node, World
 
 __all__ = ["BOOT_TIME", "INTERVAL", "SPACING", "House", "WorldProbe", "run"]
 
@@ -43,7 +42,7 @@ def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
 class WorldProbe(Probe):
     """Up is what is up in the simulated world."""
 
-    def __init__(self, node: Callable[[], Node]) -> None:
+    def __init__(self, node: Callable[[], SimulatedNode]) -> None:
         self._node = node
 
     def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
@@ -78,15 +77,11 @@ class House:
         self.events: list[PoolEvent] = []
 
     @property
-    def backend(self) -> Any:
-        return self.hat.banks[0].backend
-
-    @property
-    def world(self) -> World:
-        return world_of(self.backend)
+    def world(self) -> Simulation:
+        return simulated(self.hat)
 
     def probe(self, name: str) -> Probe:
-        return WorldProbe(lambda: self.world.node(name))
+        return WorldProbe(lambda: self.world[name])
 
     def pool(
         self, *, probe: Callable[[str], Probe] | None = None, traffic: Any = None, **settings: Any
@@ -104,11 +99,9 @@ class House:
 
     def outside(self, **on: bool) -> None:
         """Another program switches nodes."""
-        with self.backend.change() as world:
-            bank = world.bank("0")
-            lines = {line.name: line.offset for line in bank.lines}
-            bank.outside({lines[name]: level for name, level in on.items()})
+        for name, level in on.items():
+            self.world[name].switch_outside(level)
 
     def told(self, what: str) -> list[tuple[float, str]]:
         """When this happened in the world, and to which node."""
-        return [(record.time, record.node) for record in self.world.history if record.what == what]
+        return [(event.time, event.node) for event in self.world.boards[0].history if event.what == what]

@@ -582,7 +582,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _outside(self, name: str, *, on: bool) -> None:
         now = self.outside_at[name] = self.clock.now()
-        if on and not self.house.world.node(name).powered:
+        if on and not self.house.world[name].powered:
             self.outside_ups.add((now, name))
         self.house.outside(**{name: on})
 
@@ -625,7 +625,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(name=house_nodes, kind=st.sampled_from(["no-boot", "slow", "very slow", "hang", "hangs", "sound"]))
     def node_fails(self, name: str, kind: str) -> None:
-        node = self.house.world.node(name)
+        node = self.house.world[name]
         if kind == "hang":
             node.hang()
         else:
@@ -638,7 +638,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(access=st.integers(1, 6))
     def bus_fails_once(self, access: int) -> None:
-        self.house.world.bank("0").fail_bus(access)
+        self.house.world.boards[0].fail_bus(access)
 
     @rule(seconds=st.sampled_from([0.0, 0.125, 0.25, 1.0, 1.5, 5.0, 30.0]))
     def time_passes(self, seconds: float) -> None:
@@ -678,9 +678,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     def everybody_has_an_answer(self) -> None:
         """With sound nodes and all who leave soon, everybody is answered, and the nodes go off."""
-        self.house.world.bank("0").heal_bus()
+        self.house.world.boards[0].heal_bus()
         for name in HOUSE_NODES:
-            self.house.world.node(name).fail()
+            self.house.world[name].fail()
         for _ in range(40):
             for user in self.users:
                 user.leaves.set()
@@ -693,7 +693,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert all(b - a >= SPACING - 1e-5 for (a, _), (b, _) in pairwise(self.ups())), self.ups()
         if self.pool.settings.idle_timeout < math.inf:
             self._pass(100.0)
-            assert {node.phase for node in self.house.world.nodes} == {"off"}, self.house.world.nodes
+            assert {node.phase for node in self.house.world} == {"off"}, self.house.world
 
 
 class Tenant:
@@ -723,7 +723,7 @@ class Tenant:
         may not be known yet."""
         machine = self.machine
         began = max((time for time, node in machine.ups() if node == name), default=NEVER)
-        phase = machine.house.world.node(name).phase
+        phase = machine.house.world[name].phase
         if phase not in ("up", "hung") and machine.outside_at.get(name, NEVER) < began:
             machine.problems.append(f"a lease on {name}, which is {phase}")
 

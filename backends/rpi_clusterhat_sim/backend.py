@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rpi_clusterhat.errors import (
-    BackendError,
-    BackendUnavailableError,
-    ClosedError,
-    PowerLostError,
-    SettingError,
-)
+from rpi_clusterhat.errors import BackendError, ClosedError, PowerLostError, SettingError
 
+from .board import SimBoard
 from .holders import new_holder
-from .supply import CAPACITY, Model
-from .world import AMBIENT, HISTORY, RAIL, World
+from .node import node_number
+from .supply import CAPACITY, NodeModel
+from .world import RAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from typing import Protocol
+    from collections.abc import Generator, Mapping, Sequence
 
-    from rpi_clusterhat.hardware.backend import Line, OpenRequest
+    from rpi_clusterhat.hardware.backend import Line
 
+    from .bank import SimBank
     from .faults import Fault
-    from .service import Service
     from .serving import Servers
-    from .world import Bank
+    from .world import World, WorldSource
 
-    class Shared(Protocol):
-        """Where a world is: a `World` itself, or a `StateFile`."""
-
-        @property
-        def private_rail(self) -> str | None: ...
-        def look(self) -> AbstractContextManager[World]: ...
-        def change(self) -> AbstractContextManager[World]: ...
-        def watch(self, callback: Callable[[World], None]) -> Callable[[], None]: ...
-
-
-__all__ = ["BankSpec", "SimBackend", "open_sim"]
+__all__ = ["BankSpec", "SimBackend"]
 
 
 class BankSpec(NamedTuple):
@@ -50,7 +33,7 @@ class BankSpec(NamedTuple):
     capacity: float | None = None
     ambient: float | None = None
     model: Mapping[str, float | None] = {}
-    """Fields of `Model`."""
+    """Fields of `NodeModel`."""
     set_up: bool = True
     pos: bool = False
 
@@ -66,7 +49,7 @@ class SimBackend:
 
     def __init__(
         self,
-        world: World | Shared,
+        world: WorldSource,
         lines: Sequence[Line],
         *,
         bank: str = "0",
@@ -75,7 +58,7 @@ class SimBackend:
         faults: Sequence[Fault] = (),
         servers: Servers | None = None,
     ) -> None:
-        self._shared: Shared = world
+        self._shared: WorldSource = world
         self._lines = tuple(lines)
         self._offsets = frozenset(line.offset for line in lines)
         self._bank_name = bank
@@ -84,7 +67,7 @@ class SimBackend:
         self._servers = servers
         self._served: dict[int, str] = {}
         self._closed = False
-        self._known: tuple[World, Bank] | None = None
+        self._known: tuple[World, SimBank] | None = None
         with self._shared.look() as seen:
             to_do = bool(faults) or bank not in seen.banks
             if not to_do:
@@ -114,18 +97,20 @@ class SimBackend:
         return self._shared.private_rail
 
     @property
-    def world(self) -> World:
-        """The world. From a state file it is a copy as of now, to be read: see `change`."""
-        with self._shared.look() as world:
-            self._find(world)
-            return world
+    def simulation(self) -> SimBoard:
+        return SimBoard(self, {line.offset for line in self._lines if node_number(line.name) is not None})
 
     @contextmanager
-    def change(self) -> Generator[World]:
-        """The world, to be changed: faults, what others do to the lines. A state file is saved after it."""
+    def look(self) -> Generator[tuple[World, SimBank]]:
+        """The world and this bank of it, to be read; from a state file, a copy as of now."""
+        with self._shared.look() as world:
+            yield world, self._find(world)
+
+    @contextmanager
+    def change(self) -> Generator[tuple[World, SimBank]]:
+        """The same, to be changed: faults, what others do to the lines. A state file is saved after it."""
         with self._shared.change() as world:
-            self._find(world)
-            yield world
+            yield world, self._find(world)
 
     def read(self) -> dict[int, bool]:
         """Raises `TransientBusError` or `DeviceGoneError` where that was asked for."""
@@ -137,7 +122,7 @@ class SimBackend:
         with self._shared.change() as world:  # the fault counts accesses, and reads are some
             return self._see(self._find(world))
 
-    def _see(self, bank: Bank) -> dict[int, bool]:
+    def _see(self, bank: SimBank) -> dict[int, bool]:
         levels = bank.read()
         self._is_set_up = bank.is_set_up
         if len(levels) == len(self._offsets):
@@ -204,7 +189,7 @@ class SimBackend:
             if offset not in self._offsets:
                 raise ValueError(f"line {offset} was not opened: {sorted(self._offsets)} were")
 
-    def _find(self, world: World) -> Bank:
+    def _find(self, world: World) -> SimBank:
         """This backend's bank, made where the world has none: a state file may be removed at any time."""
         if self._known is not None and self._known[0] is world:
             return self._known[1]
@@ -213,7 +198,7 @@ class SimBackend:
         self._known = world, bank
         return bank
 
-    def _add_to(self, world: World) -> Bank:
+    def _add_to(self, world: World) -> SimBank:
         spec = self._spec
         timeline = world.timeline
         rail = spec.rail or RAIL
@@ -224,12 +209,12 @@ class SimBackend:
         self._agree("capacity", spec.capacity, timeline.supplies[rail].capacity)
         self._agree("ambient", spec.ambient, timeline.ambient)
         given = {name: value for name, value in spec.model.items() if value is not None}
-        model = Model(**given)
+        model = NodeModel(**given)
         return world.add_bank(
             self._bank_name, self._lines, rail=rail, model=model, set_up=spec.set_up, pos=spec.pos
         )
 
-    def _agree_with(self, world: World, bank: Bank) -> Bank:
+    def _agree_with(self, world: World, bank: SimBank) -> SimBank:
         spec = self._spec
         if not set(self._lines) <= set(bank.lines):
             has = ", ".join(f"{line.name} at {line.offset}" for line in bank.lines)
@@ -252,105 +237,8 @@ class SimBackend:
             )
 
 
-def _apply(fault: Fault, world: World, bank: Bank) -> None:
+def _apply(fault: Fault, world: World, bank: SimBank) -> None:
     try:
         fault.apply(world, bank)
     except ValueError as error:
         raise SettingError(f"fault={error}") from error
-
-
-def open_sim(opening: OpenRequest) -> SimBackend:
-    """Opens a board of a cluster. The boards of one cluster are banks of one world: ``shared["sim.world"]``,
-    which is made for the first of them where it is not there, or that of the state file."""
-    options = opening.options
-    shared = opening.shared
-    world = _state_file(opening, options) if options["state"] else _world(opening, options)
-    key = f"sim.banks {getattr(world, 'path', '')}"
-    taken: list[str] = shared.setdefault(key, [])
-    name = options["bank"] if options["bank"] is not None else str(len(taken))
-    if name in taken:
-        raise SettingError(f"bank={name}: another board of this cluster is that bank already")
-    try:
-        backend = SimBackend(
-            world,
-            opening.lines,
-            bank=name,
-            holds=options["holds"],
-            spec=BankSpec(
-                rail=options["rail"],
-                capacity=options["capacity"],
-                ambient=options["ambient"],
-                model={field: options[field] for field in Model._fields},
-                set_up=options["set_up"],
-                pos=options["pos"],
-            ),
-            faults=options["fault"],
-            servers=_servers(opening, world) if _serves(options) else None,
-        )
-    except BackendUnavailableError:
-        raise
-    except BackendError as error:
-        raise BackendUnavailableError(str(error)) from error
-    taken.append(name)
-    return backend
-
-
-def _world(opening: OpenRequest, options: Mapping[str, Any]) -> World:
-    world = opening.shared.get("sim.world")
-    if world is None:
-        history = HISTORY if options["history"] is None else options["history"]
-        world = opening.shared["sim.world"] = World(clock=opening.clock, history=history, ambient=AMBIENT)
-    return world
-
-
-def _state_file(opening: OpenRequest, options: Mapping[str, Any]) -> Shared:
-    from .state import HISTORY_IN_FILE, StateFile
-
-    path = os.path.realpath(options["state"])
-    key = f"sim.state {path}"
-    if key not in opening.shared:
-        history = HISTORY_IN_FILE if options["history"] is None else options["history"]
-        opening.shared[key] = StateFile(path, clock=opening.clock, history=history)
-    file: Shared = opening.shared[key]
-    return file
-
-
-def _servers(opening: OpenRequest, world: World | Shared) -> Servers:
-    """The servers of all boards that are in this world."""
-    from .serving import Servers
-
-    text: str | None = opening.options["service"]
-    key = f"sim.servers {getattr(world, 'path', '')} {text}"
-    if key not in opening.shared:
-        opening.shared[key] = Servers(world, service=_service(text))
-    servers: Servers = opening.shared[key]
-    return servers
-
-
-def _serves(options: Mapping[str, Any]) -> bool:
-    serve: bool | None = options["serve"]
-    return options["service"] is not None if serve is None else serve
-
-
-def _service(text: str | None) -> Service:
-    from .service import Echo, load_service
-
-    if text is None:
-        return Echo
-    try:
-        return load_service(text)
-    except Exception as error:  # whatever the user's module raises
-        raise SettingError(f"service={text}: {error}") from error
-
-
-def check(options: Mapping[str, Any]) -> None:
-    """Whether the state file, where one is named, can be used."""
-    if options.get("state"):
-        from .state import StateFile
-
-        try:
-            StateFile(options["state"]).check()
-        except BackendUnavailableError:
-            raise
-        except BackendError as error:
-            raise BackendUnavailableError(str(error)) from error

@@ -1,0 +1,128 @@
+"""A simulated node, as users and tests look at it and break it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .timeline import course_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from .supply import Cell
+    from .timeline import Timeline
+
+__all__ = ["SimNode", "node_number"]
+
+
+def node_number(line_name: str) -> int | None:
+    """3 for a line that is named ``p3``; None for one that switches no node."""
+    digits = line_name[1:]
+    return int(digits) if line_name[:1] == "p" and digits.isascii() and digits.isdigit() else None
+
+
+class SimNode:
+    """A look at a node, at the time of its world's clock or at a time that is asked for.
+
+    May be kept: it shows what holds when it is asked. May be used from any thread.
+    """
+
+    __slots__ = ("_at", "_cell", "_timeline")
+
+    def __init__(self, timeline: Timeline, cell: Cell, at: float | None = None) -> None:
+        self._timeline = timeline
+        self._cell = cell
+        self._at = at
+
+    def __repr__(self) -> str:
+        return f"<SimNode {self.name} {self.phase}>"
+
+    @property
+    def name(self) -> str:
+        """``p1`` …, numbered on over the banks in the order in which they came into the world."""
+        return self._cell.name
+
+    @contextmanager
+    def _look(self) -> Generator[tuple[Cell, float]]:
+        timeline = self._timeline
+        with timeline.lock:
+            self._cell.sync()
+            yield self._cell, timeline.now() if self._at is None else max(self._at, timeline.last)
+
+    @property
+    def powered(self) -> bool:
+        with self._look() as (cell, _):
+            return cell.batch is not None
+
+    @property
+    def phase(self) -> str:
+        """``off``, ``booting``, ``up``, ``hung`` or ``failed``. The last is a node whose boot came to
+        nothing; it draws current all the same, as does one that hangs."""
+        with self._look() as (cell, now):
+            batch = cell.batch
+            if batch is None:
+                return "off"
+            if cell.hung or (batch.hang_at is not None and now >= batch.hang_at):
+                return "hung"
+            if now < batch.boot_end:
+                return "booting"
+            return "up" if batch.load.boots else "failed"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it would answer a probe."""
+        return self.phase == "up"
+
+    @property
+    def up_since(self) -> float | None:
+        """When it had booted, in the clock's seconds; None where it is not up."""
+        with self._look() as (cell, _):
+            return cell.batch.boot_end if cell.batch is not None and self.phase == "up" else None
+
+    @property
+    def boots(self) -> int:
+        """How often it started to boot: at each power-up, and once more at each brown-out."""
+        with self._look() as (cell, _):
+            return cell.starts
+
+    @property
+    def brownouts(self) -> int:
+        """How often a brown-out made it start anew."""
+        with self._look() as (cell, _):
+            return cell.brownouts
+
+    @property
+    def current(self) -> float:
+        """Amperes."""
+        with self._look() as (cell, now):
+            return cell.batch.draws(now) / 1e6 if cell.batch is not None else 0.0
+
+    @property
+    def temperature(self) -> float:
+        """Degrees Celsius."""
+        with self._look() as (cell, now):
+            return self._timeline.temperature(cell, now)
+
+    def hang(self) -> None:
+        """Hangs now, until its next start. Nothing happens to a node without power."""
+        with self._look() as (cell, _):
+            if cell.batch is not None and self.phase != "hung":
+                time = self._timeline.event()
+                cell.hung = True
+                self._timeline.note(time, "hung", self.name, "asked for", course_of(cell.load))
+
+    def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
+        """From its next start on: whether it boots, how many times longer that takes, and how many seconds
+        after each start it hangs. Without arguments it is sound again."""
+        if not slow > 0 or not (hang_after is None or hang_after >= 0):
+            raise ValueError("slow must be a positive factor, hang_after None or a number of seconds")
+        with self._look() as (cell, _):
+            load = cell.supply.load(cell.load.model, slow, boots=boots, hang_after=hang_after)
+            if load is not cell.load:
+                time = self._timeline.event()
+                cell.supply.change_load(cell, load)
+                words = [] if boots else ["no-boot"]
+                words += [f"slow={slow:g}"] if slow != 1 else []
+                words += [f"hang={hang_after:g}"] if hang_after is not None else []
+                self._timeline.note(time, "fault", self.name, " ".join(words) or "ok", course_of(load))
