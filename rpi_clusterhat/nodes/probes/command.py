@@ -39,6 +39,7 @@ class CommandProbe(TimedProbe):
 
     @property
     def target(self) -> str:
+        """The command, as the probe's reasons name it."""
         return repr(self.argv[0])  # not the arguments, which may be secret
 
     def _answer(self, deadline: float) -> Steps[str]:

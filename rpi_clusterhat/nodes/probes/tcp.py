@@ -46,6 +46,7 @@ class TcpProbe(TimedProbe):
 
     @property
     def target(self) -> str:
+        """Host and port, as the probe's reasons name them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def _answer(self, deadline: float) -> Steps[str]:
