@@ -6,7 +6,7 @@ from rpi_clusterhat import AsyncCluster
 
 
 async def main() -> None:
-    async with await AsyncCluster.open(backend="sim") as hat:
+    async with AsyncCluster.open(backend="sim") as hat:
         await hat.on("p1")
         try:
             async with asyncio.timeout(0.5):

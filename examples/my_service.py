@@ -3,8 +3,7 @@
 import asyncio
 import socket
 
-from rpi_clusterhat import Cluster
-from rpi_clusterhat.nodes.probes import TcpProbe, wait_until_up
+from rpi_clusterhat import Cluster, TcpProbe, wait_until_up
 
 
 class Greeter:

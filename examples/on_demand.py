@@ -3,8 +3,7 @@
 from http.client import HTTPConnection
 from threading import Event
 
-from rpi_clusterhat import Cluster, NodePool, PoolEvent, PoolSettings, PoweredOff
-from rpi_clusterhat.nodes.probes import TcpProbe
+from rpi_clusterhat import Cluster, NodePool, PoolEvent, PoolSettings, PoweredOff, TcpProbe
 
 
 def fetch(pool: NodePool, ports: dict[str, tuple[str, int]], path: str) -> str:

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings
-from rpi_clusterhat.nodes.probes import TcpProbe
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings, TcpProbe
 
 SIMULATION = {"serve": "yes", "boot_time": 0.5, "fault": "p2:no-boot"}
 SETTINGS = PoolSettings(boot_timeout=2.0, boot_estimate=20, retry_after_failure=30)
@@ -26,7 +25,7 @@ async def use(pool: AsyncNodePool, node: str) -> None:
 
 
 async def main() -> None:
-    async with await AsyncCluster.open(board="2.3", backend="sim", options=SIMULATION, spacing=0.1) as hat:
+    async with AsyncCluster.open(board="2.3", backend="sim", options=SIMULATION, spacing=0.1) as hat:
         addresses = hat.addresses
         async with AsyncNodePool(
             hat, probe=lambda name: TcpProbe(*addresses[name]), settings=SETTINGS

@@ -7,7 +7,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from rpi_clusterhat.nodes.probes import HttpProbe, Probe, TcpProbe, wait_until_up
+from rpi_clusterhat import HttpProbe, Probe, TcpProbe, wait_until_up
 
 
 def probe_of(host: str, port: int) -> Probe:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings
-from rpi_clusterhat.nodes.probes import Probe, Verdict
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolSettings, Probe, Verdict
 from rpi_clusterhat.testing import FakeClock, SimulatedNode, simulated
 from rpi_clusterhat.waiting import Step
 
@@ -49,7 +48,7 @@ class IsUp(Probe):
 async def work_and_rest() -> None:
     asyncio.get_running_loop().set_default_executor(AtOnce())
     clock = FakeClock(by_hand=True)
-    async with await AsyncCluster.open(board="2.3", backend="sim", clock=clock) as hat:
+    async with AsyncCluster.open(board="2.3", backend="sim", clock=clock) as hat:
         nodes = simulated(hat)
 
         def probe(name: str) -> Probe:

@@ -87,6 +87,8 @@ _PUBLIC = {
         "TcpProbe",
         "UsbProbe",
         "Verdict",
+        "await_until_up",
+        "wait_until_up",
     ),
     "pool.activity": (
         "Counters",

@@ -181,6 +181,12 @@ from .nodes.probes import (
 from .nodes.probes import (
     Verdict as Verdict,
 )
+from .nodes.probes import (
+    await_until_up as await_until_up,
+)
+from .nodes.probes import (
+    wait_until_up as wait_until_up,
+)
 from .pool.activity import (
     Counters as Counters,
 )
@@ -272,5 +278,7 @@ __all__ = [
     "UsbProbe",
     "Verdict",
     "WaitingForRail",
+    "await_until_up",
+    "wait_until_up",
 ]
 __version__: str

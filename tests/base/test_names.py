@@ -19,7 +19,6 @@ def names(count: int) -> list[str]:
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        ([], FOUR),
         (["all"], FOUR),
         (["p1"], ["p1"]),
         (["p3", "p1"], ["p3", "p1"]),
@@ -37,6 +36,11 @@ def names(count: int) -> list[str]:
 )
 def test_what_is_meant(texts: list[str], expected: list[str]) -> None:
     assert parse_nodes(texts, FOUR) == expected
+
+
+def test_no_list_at_all_is_not_all_nodes() -> None:
+    with pytest.raises(NodeNameError, match='or say "all"'):
+        parse_nodes([], FOUR)
 
 
 @pytest.mark.parametrize(

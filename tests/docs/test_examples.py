@@ -35,6 +35,7 @@ OUTPUT = {
 """,
     "asyncio_nodes.py": "gave up waiting\np1 on\np2 off\np3 off\np4 off\n",
     "several_boards.py": "HAT 2.3: p1, p2 on\nHAT 3.1: p5, p6 on\n",
+    "keep_on.py": "p1 is ready\np3 is ready\np1 is off\n",
     "logs.py": """\
 INFO my_program: p1: off -> queued (request)
 INFO my_program: p1: queued -> on (request)
