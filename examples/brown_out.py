@@ -1,5 +1,7 @@
-"""Why there is a spacing: two nodes that get power together brown the simulated supply out, and the node
-that was up already boots again, too."""
+"""Shows why there is a spacing.
+
+Two nodes that get power at once brown the simulated supply out, and the node that was up boots again, too.
+"""
 
 from rpi_clusterhat import Cluster
 from rpi_clusterhat.testing import FakeClock, simulated

@@ -1,7 +1,6 @@
-"""Prints what happens while four nodes are switched on. The clock is a fake one, so nothing waits."""
+"""Prints what happens while nodes are switched on. The clock is a fake one, so nothing waits."""
 
-from rpi_clusterhat import Cluster, StateChanged, WaitingForRail
-from rpi_clusterhat.events import Event
+from rpi_clusterhat import Cluster, Event, StateChanged, WaitingForRail
 from rpi_clusterhat.testing import FakeClock
 
 clock = FakeClock(start=0.0)

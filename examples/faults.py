@@ -1,8 +1,9 @@
-"""What a program meets when something breaks: a line that sticks, a bus that fails, a board that loses
-power. The simulation plays all three."""
+"""Shows what a program meets when something breaks.
 
-from rpi_clusterhat import Cluster, NodeFailedError, PowerLost, TransientBusError
-from rpi_clusterhat.events import Event
+The simulation has a line stick, a bus fail, and a board lose its power.
+"""
+
+from rpi_clusterhat import Cluster, Event, NodeFailedError, PowerLost, TransientBusError
 from rpi_clusterhat.testing import FakeClock, simulated
 
 

@@ -1,4 +1,4 @@
-"""Switches two nodes on, says what is on, and switches everything off: on the simulation."""
+"""Switches two simulated nodes on, prints what is on, and switches all nodes off."""
 
 from rpi_clusterhat import Cluster
 

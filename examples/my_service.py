@@ -1,4 +1,4 @@
-"""A service of your own on simulated nodes: what your nodes will run, or a small stand-in for it."""
+"""Runs a service of your own on simulated nodes, in place of what your real nodes will run."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Has a node do something, and lets the pool care for its power."""
+"""Uses a node, and leaves its power to a pool."""
 
 from http.client import HTTPConnection
 from threading import Event
@@ -15,7 +15,7 @@ def fetch(pool: NodePool, ports: dict[str, tuple[str, int]], path: str) -> str:
         return f"{lease.node} answers {answer.status}"
 
 
-# Quick to watch, and simulated. On your HAT leave options and spacing away, and probe f"{name}.local", 80.
+# Simulated and quick. On your HAT leave out options and spacing, and probe f"{name}.local", 80.
 settings = PoolSettings(balance="first", idle_timeout=0.3, min_on_time=0)
 options = {"serve": "yes", "boot_time": 0.5}
 
@@ -23,7 +23,7 @@ went_off = Event()
 
 
 def tell(event: PoolEvent) -> None:
-    """Called in the pool's thread."""
+    """Is called in the pool's thread."""
     print(f"{type(event).__name__} {event.node}: {event.reason}")
     if isinstance(event, PoweredOff):
         went_off.set()
@@ -35,4 +35,4 @@ with Cluster.open(board="2.3", backend="sim", options=options, spacing=0.1) as h
         pool.subscribe(tell)
         print(fetch(pool, ports, "/hello"))
         print(fetch(pool, ports, "/again"))  # by the same node, at once
-        went_off.wait(10)  # by itself: nobody uses it any more
+        went_off.wait(10)  # by itself: nobody uses it now

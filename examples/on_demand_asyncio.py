@@ -1,4 +1,4 @@
-"""A lease step by step: ask, tell the client that it has to wait, wait, use, give back."""
+"""Takes a lease step by step: asks, tells the client that it has to wait, waits, uses and releases it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Two boards with a supply each, switched on side by side. The nodes are numbered on: p1 ... p8."""
+"""Switches two boards on at the same time, since each has a supply. Their nodes are p1 to p8."""
 
 from concurrent.futures import ThreadPoolExecutor
 

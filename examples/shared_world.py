@@ -1,4 +1,4 @@
-"""Two programs and one simulated board: what one switches on, the other one sees."""
+"""Shares one simulated board between two programs: what one switches on, the other one sees."""
 
 import os
 from tempfile import TemporaryDirectory

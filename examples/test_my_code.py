@@ -1,4 +1,4 @@
-"""Your code, and its tests on the simulation. Run it with pytest."""
+"""A program and its tests on the simulation. Run it with pytest."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from rpi_clusterhat.testing import FakeClock, Simulation, simulated
 
 
 def keep_running(hat: Cluster, count: int) -> list[str]:
-    """The code under test: keeps so many nodes on, and passes over those that fail."""
+    """The code under test. It keeps a number of nodes on, and skips those that fail."""
     running: list[str] = []
     for node in hat:
         if len(running) == count:

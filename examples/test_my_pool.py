@@ -1,4 +1,4 @@
-"""A service that leases nodes, and its tests: simulated nodes, and a clock that the tests move."""
+"""A service that leases nodes, and its test with simulated nodes and a clock that the test moves."""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -11,7 +11,7 @@ from rpi_clusterhat.waiting import Step
 
 
 async def compute(pool: AsyncNodePool, jobs: int) -> list[str]:
-    """The code under test: so many jobs of a minute each. Answers which nodes did them."""
+    """The code under test. It does jobs of a minute each, and returns which nodes did them."""
 
     async def one() -> str:
         async with pool.lease() as lease:

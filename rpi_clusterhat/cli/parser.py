@@ -26,7 +26,7 @@ the settings file (--config, RPI_CLUSTERHAT_CONFIG, ~/.config/rpi-clusterhat.tom
 then from /etc/default/clusterctrl, and at last from what the HAT says of itself.
 """
 
-NODES = "p1, p1 p3, p1,p3, p[1-3] or all; without any, all nodes"
+NODES = "p1, p1 p3, p1,p3, p[1-3] or all"
 OPTIONS = ("--help", "--version", "--backend", "--board", "--bus", "--address", "--spacing", "--config", "-o")
 SHELLS = ("bash", "zsh", "tcsh")
 
