@@ -19,7 +19,7 @@ from rpi_clusterhat.hardware.locks import FileTurnstile, lock_path
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
-from rpi_clusterhat_i2c.expander import I2CBackend
+from rpi_clusterhat_i2c.backend import I2CBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

@@ -29,10 +29,10 @@ def _parse_persist(text: str) -> str:
         raise ValueError("auto, yes or no") from None
 
 
-def _open(opening: OpenRequest) -> Backend:
-    from .bank import open_bank
+def _open(request: OpenRequest) -> Backend:
+    from .backend import open_backend
 
-    return open_bank(opening)
+    return open_backend(request)
 
 
 def _check(options: Mapping[str, Any]) -> None:

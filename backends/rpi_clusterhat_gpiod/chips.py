@@ -15,15 +15,14 @@ from rpi_clusterhat.errors import (
     DeviceNotFoundError,
     MissingDependencyError,
 )
+from rpi_clusterhat.hardware.gpio import HEADER_LABELS, access_denied, ambiguous_chip, no_chip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpiod import Chip
 
-__all__ = ["HEADER_LABELS", "open_chip"]
-
-HEADER_LABELS = ("pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1")
+__all__ = ["describe", "open_chip"]
 
 _HEADER_OFFSETS = (5, 6, 16, 26)
 """Lines that every model's description names after their header pin, ``GPIO5`` and so on."""
@@ -71,10 +70,7 @@ def _open(path: str) -> Chip:
     try:
         return gpiod.Chip(path)
     except PermissionError as error:
-        raise AccessDeniedError(
-            f"no permission to open {path}: "
-            f"join the group gpio ('sudo usermod -aG gpio $USER') and log in again"
-        ) from error
+        raise access_denied("open", path) from error
     except FileNotFoundError as error:
         raise DeviceNotFoundError(
             f"there is no {path}: name the chip by its label, such as {HEADER_LABELS[1]}"
@@ -105,16 +101,14 @@ class _Chips:
     def __iter__(self) -> Iterator[Chip]:
         return iter(self._chips.values())
 
-    def __str__(self) -> str:
-        return ", ".join(_describe(chip) for chip in self) or "none that this user may open"
-
     def keep(self, kept: Chip | None) -> None:
         for chip in self:
             if chip is not kept:
                 chip.close()
 
 
-def _describe(chip: Chip) -> str:
+def describe(chip: Chip) -> str:
+    """How users are told of it."""
     info = chip.get_info()
     return f"{info.name} ({info.label})"
 
@@ -128,15 +122,11 @@ def _search(wanted: str | None, paths: list[str]) -> Chip:
         if wanted is None and not matches:
             matches = [chip for chip in chips if _names_the_header(chip)]
         if len(matches) > 1:
-            both = " and ".join(_describe(chip) for chip in matches)
-            raise BackendUnavailableError(
-                f"{both} are alike: say which one is meant by its path, chip={matches[0].path}"
-            )
+            raise ambiguous_chip(map(describe, matches), f"chip={matches[0].path}")
         if not matches:
             if chips.denied is not None:
                 raise chips.denied
-            what = "chip of a Raspberry Pi's header" if wanted is None else f"chip called {wanted}"
-            raise DeviceNotFoundError(f"there is no {what}: this machine has {chips}; name one with chip=")
+            raise no_chip(wanted and f"chip called {wanted}", map(describe, chips))
         found = matches[0]
         return found
     finally:

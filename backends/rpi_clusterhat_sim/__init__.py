@@ -28,13 +28,13 @@ __all__ = ["plugin"]
 
 
 def _open(request: OpenRequest) -> Backend:
-    from .open_board import open_sim
+    from .open_backend import open_backend
 
-    return open_sim(request)
+    return open_backend(request)
 
 
 def _check(options: Mapping[str, Any]) -> None:
-    from .open_board import check
+    from .open_backend import check
 
     check(options)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rpi_clusterhat.errors import AccessDeniedError, BackendUnavailableError, DeviceNotFoundError
+from rpi_clusterhat.errors import DeviceNotFoundError
+from rpi_clusterhat.hardware.gpio import HEADER_LABELS, access_denied, ambiguous_chip, no_chip
 
 if TYPE_CHECKING:
     from .files import Files
 
-__all__ = ["HEADER_LABELS", "SysfsChip", "find_chip", "require_export"]
-
-HEADER_LABELS = ("pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1")
+__all__ = ["SysfsChip", "find_chip", "require_export"]
 
 
 class SysfsChip(NamedTuple):
@@ -45,14 +44,12 @@ def find_chip(files: Files, root: str, label: str | None, base: int | None) -> S
         labels = HEADER_LABELS if label is None else (label,)
         matches = [chip for chip in matches if chip.label in labels]
     if len(matches) > 1:
-        both = " and ".join(map(str, matches))
-        raise BackendUnavailableError(f"{both} are alike: say which one is meant with base={matches[0].base}")
+        raise ambiguous_chip(matches, f"base={matches[0].base}")
     if not matches:
-        what = "chip of a Raspberry Pi's header" if label is None else f"chip with the label {label}"
+        what = None if label is None else f"chip with the label {label}"
         if base is not None:
-            what = f"{'chip' if label is None else what} whose lines begin at {base}"
-        there = ", ".join(map(str, chips)) or "none"
-        raise DeviceNotFoundError(f"{root} has no {what}: there is {there}; name one with chip=")
+            what = f"{what or 'chip'} whose lines begin at {base}"
+        raise no_chip(what, chips, where=root)
     return matches[0]
 
 
@@ -73,10 +70,4 @@ def _chips(files: Files, root: str) -> list[SysfsChip]:
 def require_export(files: Files, root: str) -> None:
     """Raises `AccessDeniedError` where this user may not export lines."""
     if not files.writable(f"{root}/export"):
-        raise denied(f"{root}/export")
-
-
-def denied(path: str) -> AccessDeniedError:
-    return AccessDeniedError(
-        f"no permission to write {path}: join the group gpio ('sudo usermod -aG gpio $USER') and log in again"
-    )
+        raise access_denied("write", f"{root}/export")

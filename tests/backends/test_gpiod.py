@@ -31,7 +31,7 @@ from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
 from rpi_clusterhat.hardware.discovery import parse_options
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 from rpi_clusterhat_gpiod import plugin
-from rpi_clusterhat_gpiod.bank import GpiodBank, open_bank
+from rpi_clusterhat_gpiod.backend import GpiodBackend, open_backend
 from rpi_clusterhat_gpiod.persistence import keeps_outputs
 
 if TYPE_CHECKING:
@@ -224,8 +224,8 @@ class FakeKernel:
         self.opened.append(chip)
         return chip
 
-    def open(self, clock: FakeClock | None = None, **options: Any) -> GpiodBank:
-        return open_bank(opening(clock, **options), dev=str(self.dev), sysfs=str(self.sys))
+    def open(self, clock: FakeClock | None = None, **options: Any) -> GpiodBackend:
+        return open_backend(opening(clock, **options), dev=str(self.dev), sysfs=str(self.sys))
 
 
 def opening(
@@ -268,7 +268,7 @@ class _Conformance(BackendConformance):
         self.kernel.add(self.hardware, driver="pinctrl-rp1")
         monkeypatch.setattr(gpiod, "Chip", self.kernel.chip)
 
-    def open(self) -> GpiodBank:
+    def open(self) -> GpiodBackend:
         return self.kernel.open()
 
     def outside(self) -> Mapping[int, bool]:
@@ -302,7 +302,7 @@ def test_the_headers_chip_is_found_by_its_label_whatever_its_number(kernel: Fake
     kernel.add(FakeHardware("gpiochip0", "gpio-brcmstb", num_lines=4))
     kernel.add(FakeHardware("gpiochip4", label))
     bank = kernel.open()
-    assert repr(bank) == f"<GpiodBank gpiochip4 ({label}) lines=[6, 13, 19, 26] kept=[]>"
+    assert repr(bank) == f"<GpiodBackend gpiochip4 ({label}) lines=[6, 13, 19, 26] kept=[]>"
     assert [chip.open for chip in kernel.opened] == [False, True]
 
 
@@ -351,11 +351,9 @@ def test_what_is_not_there_is_told_with_what_there_is(kernel: FakeKernel) -> Non
     with pytest.raises(DeviceNotFoundError, match=r"there is no .*/dev/gpiochip\*"):
         kernel.open()
     kernel.add(FakeHardware("gpiochip0", "1-0020", num_lines=8))
-    with pytest.raises(DeviceNotFoundError, match=r"header: this machine has gpiochip0 \(1-0020\); name"):
+    with pytest.raises(DeviceNotFoundError, match=r"header: it has gpiochip0 \(1-0020\); name"):
         kernel.open()
-    with pytest.raises(
-        DeviceNotFoundError, match=r"no chip called 1-0021: this machine has gpiochip0 \(1-0020\)"
-    ):
+    with pytest.raises(DeviceNotFoundError, match=r"no chip called 1-0021: it has gpiochip0 \(1-0020\)"):
         kernel.open(chip="1-0021")
     with pytest.raises(DeviceNotFoundError, match=r"no .*gpiochip7"):
         kernel.open(chip=f"{kernel.dev}/gpiochip7")
@@ -709,16 +707,16 @@ def test_a_line_that_does_not_follow_is_told(kernel: FakeKernel, *, persists: bo
 def test_two_boards_never_share_a_line(kernel: FakeKernel) -> None:
     kernel.add(FakeHardware("gpiochip0", "pinctrl-bcm2711"))
     first = opening()
-    open_bank(first, dev=str(kernel.dev), sysfs=str(kernel.sys)).close()
+    open_backend(first, dev=str(kernel.dev), sysfs=str(kernel.sys)).close()
     with pytest.raises(SettingError, match="two boards of this cluster use line 6"):
-        open_bank(opening().replaced(shared=first.shared), dev=str(kernel.dev), sysfs=str(kernel.sys))
+        open_backend(opening().replaced(shared=first.shared), dev=str(kernel.dev), sysfs=str(kernel.sys))
 
 
 def test_what_is_low_behind_an_expanders_driver_stays_low(kernel: FakeKernel) -> None:
     """Whatever the driver remembers of it."""
     chip = kernel.add(FakeHardware("gpiochip0", "1-0020", persists=True), driver="pca953x")
     expander = opening(chip="1-0020").replaced(expander=True)
-    bank = open_bank(expander, dev=str(kernel.dev), sysfs=str(kernel.sys))
+    bank = open_backend(expander, dev=str(kernel.dev), sysfs=str(kernel.sys))
     bank.write({6: True, 19: True})
     for line in chip.lines:
         line.stuck = False  # no power: all lines are low

@@ -22,7 +22,8 @@ from rpi_clusterhat.hardware.backend import Line, OpenRequest, SupportsSetUp
 from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.hardware.locks import FileLock, lock_path
 from rpi_clusterhat.testing import BackendConformance, FakeClock, FakeExpander, FakeSMBus
-from rpi_clusterhat_i2c.expander import I2CBackend
+from rpi_clusterhat_i2c.backend import I2CBackend
+from rpi_clusterhat_i2c.bus import open_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -515,7 +516,7 @@ class TestOpening:
             self.buses.append(FakeSMBus({ADDRESS: expander}))
             return self.buses[-1]
 
-        monkeypatch.setattr(rpi_clusterhat_i2c, "open_bus", open_bus)
+        monkeypatch.setattr("rpi_clusterhat_i2c.bus.open_bus", open_bus)
         return expander
 
     def test_the_plugin_is_found_and_opened(self, expander: FakeExpander, tmp_path: Path) -> None:
@@ -582,24 +583,24 @@ class TestOpening:
         with pytest.raises(
             errors.MissingDependencyError, match=r"pip install 'rpi-clusterhat\[i2c\]'"
         ) as caught:
-            rpi_clusterhat_i2c.open_bus(1)
+            open_bus(1)
         assert isinstance(caught.value.__cause__, ImportError)
 
     def test_a_missing_bus_is_told_with_those_there_are(self, tmp_path: Path) -> None:
         missing = tmp_path / "i2c-1"
         with pytest.raises(errors.DeviceNotFoundError, match=r"i2c-1: enable I2C .*; there is no other bus"):
-            rpi_clusterhat_i2c.open_bus(str(missing))
+            open_bus(str(missing))
         (tmp_path / "i2c-3").touch()
         (tmp_path / "i2c-2").touch()
         with pytest.raises(errors.DeviceNotFoundError, match=r"there are .*/i2c-2, .*/i2c-3: choose"):
-            rpi_clusterhat_i2c.open_bus(str(missing))
+            open_bus(str(missing))
         with pytest.raises(errors.DeviceNotFoundError, match="there is no other bus"):
-            rpi_clusterhat_i2c.open_bus(str(tmp_path / "nowhere" / "i2c-1"))
+            open_bus(str(tmp_path / "nowhere" / "i2c-1"))
 
     def test_a_file_that_is_no_bus(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(errors.DeviceNotFoundError, match="file is no I2C bus"):
-            rpi_clusterhat_i2c.open_bus(str(tmp_path / "file"))
+            open_bus(str(tmp_path / "file"))
 
     @pytest.mark.parametrize(
         ("code", "expected", "text"),
@@ -616,7 +617,7 @@ class TestOpening:
 
         monkeypatch.setattr("smbus2.SMBus.open", refuse)
         with pytest.raises(expected, match=text) as caught:
-            rpi_clusterhat_i2c.open_bus(1)
+            open_bus(1)
         assert type(caught.value) is expected
 
 

@@ -28,7 +28,7 @@ from rpi_clusterhat.hardware.discovery import parse_options
 from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.testing import BackendConformance, FakeClock
 from rpi_clusterhat_sysfs import plugin
-from rpi_clusterhat_sysfs.bank import SysfsBank, open_bank
+from rpi_clusterhat_sysfs.backend import SysfsBackend, open_backend
 from rpi_clusterhat_sysfs.files import Files
 
 if TYPE_CHECKING:
@@ -201,8 +201,8 @@ class Programs:
             lines, parse_options("sysfs", plugin, options, "test"), self.clock, str(self.folder), {}
         )
 
-    def open(self, offsets: tuple[int, ...] = OFFSETS, **options: Any) -> SysfsBank:
-        return open_bank(self.opening(offsets, **options), files=self.kernel, debug=DEBUG)
+    def open(self, offsets: tuple[int, ...] = OFFSETS, **options: Any) -> SysfsBackend:
+        return open_backend(self.opening(offsets, **options), files=self.kernel, debug=DEBUG)
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ class TestConformance(BackendConformance):
     def _programs(self, tmp_path: Path) -> None:
         self.programs = Programs(tmp_path)
 
-    def open(self) -> SysfsBank:
+    def open(self) -> SysfsBackend:
         return self.programs.open()
 
     def outside(self) -> Mapping[int, bool]:
@@ -241,7 +241,7 @@ def test_the_headers_chip_is_found_by_its_label_wherever_it_begins(programs: Pro
     programs.kernel = FakeSysfs(programs.clock, base=base, label="pinctrl-bcm2835")
     programs.kernel.chips[900] = ("raspberrypi-exp-gpio", 8)
     bank = programs.open()
-    assert repr(bank) == f"<SysfsBank pinctrl-bcm2835 (from {base}) lines=[6, 13, 19, 26] exported=[]>"
+    assert repr(bank) == f"<SysfsBackend pinctrl-bcm2835 (from {base}) lines=[6, 13, 19, 26] exported=[]>"
     bank.write({6: True})
     assert programs.kernel.written == [f"export={base + 6}", f"gpio{base + 6}/direction=high"]
 
@@ -259,20 +259,18 @@ def test_a_chip_may_be_said_by_label_or_base(programs: Programs, kernel: FakeSys
 
 def test_what_is_not_there_is_told_with_what_there_is(programs: Programs, kernel: FakeSysfs) -> None:
     kernel.chips = {512: ("other", 54)}
-    with pytest.raises(
-        DeviceNotFoundError, match=r"no chip of a .* header: there is other \(from 512\); name"
-    ):
+    with pytest.raises(DeviceNotFoundError, match=r"no chip of a .* header: it has other \(from 512\); name"):
         programs.open()
-    with pytest.raises(DeviceNotFoundError, match=r"no chip with the label 1-0020: there is other"):
+    with pytest.raises(DeviceNotFoundError, match=r"no chip with the label 1-0020: it has other"):
         programs.open(chip="1-0020")
-    with pytest.raises(DeviceNotFoundError, match=r"no chip whose lines begin at 7: there is other"):
+    with pytest.raises(DeviceNotFoundError, match=r"no chip whose lines begin at 7: it has other"):
         programs.open(base=7)
-    with pytest.raises(DeviceNotFoundError, match=r"label other whose lines begin at 7: there is other"):
+    with pytest.raises(DeviceNotFoundError, match=r"label other whose lines begin at 7: it has other"):
         programs.open(base=7, chip="other")
     with pytest.raises(DeviceNotFoundError, match=r"no line 54 for p2: its last one is 53"):
         programs.open((6, 54), chip="other")
     kernel.chips.clear()
-    with pytest.raises(DeviceNotFoundError, match=r"there is none; name"):
+    with pytest.raises(DeviceNotFoundError, match=r"it has none; name"):
         programs.open()
 
 
@@ -590,15 +588,15 @@ def test_each_level_changes_when_it_is_written_and_never_else(
 def test_an_expanders_lines_are_never_sought_on_the_header(programs: Programs) -> None:
     opening = programs.opening(offsets=(0, 1, 2, 3)).replaced(expander=True)
     with pytest.raises(SettingError, match="chip=1-0020"):
-        open_bank(opening, files=programs.kernel, debug=DEBUG)
+        open_backend(opening, files=programs.kernel, debug=DEBUG)
 
 
 def test_two_boards_never_share_a_line(programs: Programs) -> None:
     first = programs.opening()
-    open_bank(first, files=programs.kernel, debug=DEBUG)
+    open_backend(first, files=programs.kernel, debug=DEBUG)
     second = programs.opening().replaced(shared=first.shared)
     with pytest.raises(SettingError, match="two boards of this cluster use line"):
-        open_bank(second, files=programs.kernel, debug=DEBUG)
+        open_backend(second, files=programs.kernel, debug=DEBUG)
 
 
 def test_a_line_that_does_not_follow_is_told(programs: Programs) -> None:
@@ -614,7 +612,7 @@ def test_what_is_low_behind_an_expanders_driver_stays_low(programs: Programs) ->
     """Whatever the driver remembers of it."""
     kernel = programs.kernel
     expander = programs.opening(chip="pinctrl-bcm2711").replaced(expander=True)
-    bank = open_bank(expander, files=kernel, debug=DEBUG)
+    bank = open_backend(expander, files=kernel, debug=DEBUG)
     bank.write({6: True, 19: True})
     for offset in (6, 19, 26):
         kernel.lines[offset].stuck = False  # no power: these lines are low

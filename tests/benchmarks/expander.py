@@ -6,7 +6,6 @@ import tempfile
 from typing import TYPE_CHECKING
 from unittest import mock
 
-import rpi_clusterhat_i2c
 from rpi_clusterhat import Cluster
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 from tests.benchmarks.report import Row, in_turn
@@ -26,7 +25,7 @@ def measure() -> Iterator[Row]:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(rpi_clusterhat_i2c, "open_bus", open_bus),
+        mock.patch("rpi_clusterhat_i2c.bus.open_bus", open_bus),
         Cluster.open("2.3", lock_dir=folder, clock=FakeClock(), config="/dev/null") as hat,
     ):
         hat.init()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-import rpi_clusterhat_i2c
 from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.cli import main
 from rpi_clusterhat.hardware import boards
@@ -78,7 +77,7 @@ def expander(monkeypatch: pytest.MonkeyPatch) -> FakeExpander:
     def open_bus(bus: int | str) -> FakeSMBus:
         return FakeSMBus({0x20: chip})
 
-    monkeypatch.setattr(rpi_clusterhat_i2c, "open_bus", open_bus)
+    monkeypatch.setattr("rpi_clusterhat_i2c.bus.open_bus", open_bus)
     return chip
 
 

@@ -34,7 +34,14 @@ FLOORS = [
 ]
 LEVEL = {module: i for i, floor in enumerate(FLOORS) for module in floor}
 # What a plugin may lean on: the contract, and what all floors lean on.
-PLUGINS_MAY = {"hardware.backend", "hardware.simulation", "hardware.locks", "errors", "clock"}
+PLUGINS_MAY = {
+    "hardware.backend",
+    "hardware.simulation",
+    "hardware.gpio",
+    "hardware.locks",
+    "errors",
+    "clock",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.hardware.backend import Backend, OpenRequest, SupportsSetUp
 from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
-from rpi_clusterhat_i2c.expander import I2CBackend
+from rpi_clusterhat_i2c.backend import I2CBackend
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.world import World
 

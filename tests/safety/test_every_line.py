@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import rpi_clusterhat_i2c
 from rpi_clusterhat import Cluster
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 
@@ -53,7 +52,7 @@ def test_an_interruption_at_any_line(name: str, tmp_path: Path, monkeypatch: pyt
     def open_bus(_: object) -> FakeSMBus:
         return FakeSMBus({0x20: chip})
 
-    monkeypatch.setattr(rpi_clusterhat_i2c, "open_bus", open_bus)
+    monkeypatch.setattr("rpi_clusterhat_i2c.bus.open_bus", open_bus)
     at = 0
     clock = FakeClock()
     while True:

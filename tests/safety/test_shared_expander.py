@@ -16,7 +16,7 @@ from rpi_clusterhat.hardware.backend import OpenRequest
 from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.testing import FakeExpander, FakeSMBus
-from rpi_clusterhat_i2c.expander import I2CBackend
+from rpi_clusterhat_i2c.backend import I2CBackend
 from tests.safety.processes import USERS, Child, public_folder
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ def test_what_is_real_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         del number
         return FakeSMBus({0x20: FakeExpander()})
 
-    monkeypatch.setattr("rpi_clusterhat_i2c.open_bus", open_bus)
+    monkeypatch.setattr("rpi_clusterhat_i2c.bus.open_bus", open_bus)
     with (
         Cluster.open("2.3", backend="i2c", lock_dir=str(tmp_path)) as hat,
         pytest.raises(TypeError, match="not simulated"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.errors import ClosedError, DeviceNotFoundError, PowerLostError, StuckLineError
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import BusError, ClosedError, DeviceNotFoundError, PowerLostError
 
+from . import bus
 from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, Registers, bus_number
 
 if TYPE_CHECKING:
@@ -16,10 +18,31 @@ if TYPE_CHECKING:
 
     from .registers import Bus
 
-__all__ = ["I2CBackend"]
+__all__ = ["I2CBackend", "check", "open_backend"]
 
 _UNSET = 0xFF
 """The direction register after power-up: all pins are inputs. The output register's is the same."""
+
+
+def open_backend(request: OpenRequest) -> I2CBackend:
+    """Opens the bus, without a transaction. Raises `BackendUnavailableError`."""
+    opened = bus.open_bus(request.options["bus"])
+    try:
+        return I2CBackend(opened, request)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Opens the bus and reads a register: writes nothing. Raises `BackendUnavailableError`."""
+    registers = Registers(bus.open_bus(options["bus"]), options["bus"], options["address"], clock=SYSTEM)
+    try:
+        registers.get(DIRECTION)
+    except BusError as error:
+        raise DeviceNotFoundError(error.strerror) from error
+    finally:
+        registers.close()
 
 
 class I2CBackend:
@@ -31,20 +54,20 @@ class I2CBackend:
 
     holds_levels = True
 
-    def __init__(self, bus: Bus, opening: OpenRequest, *, sysfs: str = "/sys") -> None:
-        number, address = opening.options["bus"], opening.options["address"]
-        self._registers = Registers(bus, number, address, clock=opening.clock, sysfs=sysfs)
-        self._lines = {line.offset: line.name for line in opening.lines}
+    def __init__(self, bus: Bus, request: OpenRequest, *, sysfs: str = "/sys") -> None:
+        number, address = request.options["bus"], request.options["address"]
+        self._registers = Registers(bus, number, address, clock=request.clock, sysfs=sysfs)
+        self._lines = {line.offset: line.name for line in request.lines}
         for offset, name in self._lines.items():
             if not 0 <= offset <= 7:
                 raise DeviceNotFoundError(
                     f"{self._registers} has the lines 0 to 7, not {offset} ({name}): choose another backend"
                 )
         known = bus_number(number)
-        opening.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
+        request.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
         name = f"i2c-{number if known is None else known}-{address:02x}"
-        self._lock_dir, self._lock_name = opening.lock_dir, name
-        self._clock = opening.clock
+        self._lock_dir, self._lock_name = request.lock_dir, name
+        self._clock = request.clock
         self._direction: int | None = None
         self._expected: int | None = None
         self._closed = False
@@ -166,12 +189,12 @@ class I2CBackend:
         wrong = (self._registers.get(INPUT) ^ value) & mask  # a slow edge is no stuck line
         self._look()  # nor is one that has lost its power since
         if wrong:
-            names = ", ".join(
-                f"{offset} ({name}) {'low' if value >> offset & 1 else 'high'}"
-                for offset, name in self._lines.items()
-                if wrong >> offset & 1
-            )
-            raise StuckLineError(
-                f"{self._registers}: lines that read back as the opposite of what was written: {names}: "
-                f"look for a short or for something else that drives them"
+            found = {o: not value >> o & 1 for o in self._lines if wrong >> o & 1}
+            from rpi_clusterhat.hardware.gpio import stuck_lines
+
+            raise stuck_lines(
+                self._registers,
+                self._lines,
+                found,
+                "look for a short or for something else that drives them",
             )

@@ -6,17 +6,17 @@ import errno
 from typing import TYPE_CHECKING, TypeVar
 
 from rpi_clusterhat.errors import (
+    BackendError,
     BusError,
     ClosedError,
     DeviceGoneError,
-    DeviceNotFoundError,
     LineBusyError,
     SettingError,
-    StuckLineError,
     TransientBusError,
 )
+from rpi_clusterhat.hardware.gpio import claim_lines, require_chip_for_expander, stuck_lines
 
-from .chips import open_chip
+from .chips import describe, open_chip
 from .persistence import keeps_outputs
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-__all__ = ["CONSUMER", "GpiodBank", "open_bank"]
+__all__ = ["CONSUMER", "GpiodBackend", "open_backend"]
 
 CONSUMER = "rpi-clusterhat"
 
@@ -41,34 +41,22 @@ _PAUSES = (0.01, 0.05)
 _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EAGAIN)
 
 
-def open_bank(opening: OpenRequest, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBank:
+def open_backend(request: OpenRequest, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBackend:
     """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`."""
-    if opening.expander and opening.options["chip"] is None:
-        raise SettingError(
-            "this HAT's lines are on an I2C expander, not on the header: name the chip that the kernel "
-            "driver makes of it, such as chip=1-0020"
-        )
-    chip = open_chip(opening.options["chip"], dev)
+    require_chip_for_expander(request, "chip")
+    chip = open_chip(request.options["chip"], dev)
     info = chip.get_info()
-    for line in opening.lines:
-        if line.offset >= info.num_lines:
-            chip.close()
-            raise DeviceNotFoundError(
-                f"{info.name} ({info.label}) has no line {line.offset} for {line.name}: its last one is "
-                f"{info.num_lines - 1}; name another chip with chip="
-            )
-    for line in opening.lines:
-        try:
-            opening.claim(f"line {line.offset} of {info.name} ({info.label})")
-        except SettingError:
-            chip.close()
-            raise
-    persist: str = opening.options["persist"]
+    try:
+        claim_lines(request, describe(chip), info.num_lines)
+    except (BackendError, SettingError):
+        chip.close()
+        raise
+    persist: str = request.options["persist"]
     holds = keeps_outputs(info.name, sysfs) if persist == "auto" else persist == "yes"
-    return GpiodBank(chip, opening, holds_levels=holds)
+    return GpiodBackend(chip, request, holds_levels=holds)
 
 
-class GpiodBank:
+class GpiodBackend:
     """Lines of one chip; see `rpi_clusterhat.hardware.backend.Backend` for which thread may call.
 
     Where the chip keeps its outputs, lines are requested for the length of a call only, so that several
@@ -76,21 +64,20 @@ class GpiodBank:
     were written stay requested until `close`.
     """
 
-    def __init__(self, chip: Chip, opening: OpenRequest, *, holds_levels: bool) -> None:
-        info = chip.get_info()
+    def __init__(self, chip: Chip, request: OpenRequest, *, holds_levels: bool) -> None:
         self.holds_levels = holds_levels
         self.is_set_up = False
         """Whether any of the lines was an output at the last read or write."""
         self._chip: Chip | None = chip
-        self._title = f"{info.name} ({info.label})"
-        self._roles = {line.offset: line.name for line in opening.lines}
-        self._expander = opening.expander
-        self._clock = opening.clock
+        self._title = describe(chip)
+        self._roles = {line.offset: line.name for line in request.lines}
+        self._expander = request.expander
+        self._clock = request.clock
         self._kept: dict[int, LineRequest] = {}
 
     def __repr__(self) -> str:
         state = "closed" if self._chip is None else f"kept={sorted(self._kept)}"
-        return f"<GpiodBank {self._title} lines={sorted(self._roles)} {state}>"
+        return f"<GpiodBackend {self._title} lines={sorted(self._roles)} {state}>"
 
     def read(self) -> dict[int, bool]:
         """Levels at the pins; lines stay inputs or outputs as they are."""
@@ -206,12 +193,8 @@ class GpiodBank:
             {o: LineSettings(direction=Direction.OUTPUT, output_value=value) for o, value in values.items()}
         )
         found = _levels(request)
-        if wrong := [offset for offset, level in wanted.items() if found[offset] is not level]:
-            names = ", ".join(f"{o} ({self._roles[o]}) {'high' if found[o] else 'low'}" for o in wrong)
-            raise StuckLineError(
-                f"{self._title}: lines that read back as the opposite of what was written: {names}: look for "
-                "a short, or for an expander that lost power, which its driver notices only when bound anew"
-            )
+        if wrong := {o: found[o] for o, level in wanted.items() if found[o] is not level}:
+            raise stuck_lines(self._title, self._roles, wrong)
 
     def _keep(self, request: LineRequest) -> None:
         self._kept.update(dict.fromkeys(request.offsets, request))

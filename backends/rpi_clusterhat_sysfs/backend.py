@@ -11,15 +11,13 @@ from rpi_clusterhat.errors import (
     ClosedError,
     ClusterHatError,
     DeviceGoneError,
-    DeviceNotFoundError,
     LineBusyError,
-    SettingError,
-    StuckLineError,
     TransientBusError,
 )
+from rpi_clusterhat.hardware.gpio import access_denied, claim_lines, require_chip_for_expander, stuck_lines
 from rpi_clusterhat.hardware.locks import FileLock, lock_path
 
-from .chips import denied, find_chip, require_export
+from .chips import find_chip, require_export
 from .files import Files
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-__all__ = ["SysfsBank", "open_bank"]
+__all__ = ["SysfsBackend", "open_backend"]
 
 _UDEV = 3.0
 """Seconds to wait until udev has given a new line's files to the group gpio."""
@@ -46,36 +44,25 @@ _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EA
 _VANISHED = (errno.ENOENT, errno.ENODEV)
 
 
-def open_bank(
-    opening: OpenRequest, *, files: Files | None = None, debug: str = "/sys/kernel/debug/gpio"
-) -> SysfsBank:
+def open_backend(
+    request: OpenRequest, *, files: Files | None = None, debug: str = "/sys/kernel/debug/gpio"
+) -> SysfsBackend:
     """Finds the chip. Exports nothing. Raises `BackendUnavailableError`.
 
     ``debug`` is the kernel's list of who holds which line, which often only root may read.
     """
-    if opening.expander and opening.options["chip"] is None and opening.options["base"] is None:
-        raise SettingError(
-            "this HAT's lines are on an I2C expander, not on the header: name the chip that the kernel "
-            "driver makes of it, such as chip=1-0020"
-        )
+    require_chip_for_expander(request, "chip", "base")
     files = files or Files()
-    root: str = opening.options["root"]
-    chip = find_chip(files, root, opening.options["chip"], opening.options["base"])
-    for line in opening.lines:
-        if line.offset >= chip.num_lines:
-            raise DeviceNotFoundError(
-                f"{chip} has no line {line.offset} for {line.name}: its last one is {chip.num_lines - 1}; "
-                "name another chip with chip="
-            )
-    for line in opening.lines:
-        opening.claim(f"line {line.offset} of {chip}")
-    bank = SysfsBank(chip, opening, files, debug)
-    if bank.needs_export():
+    root: str = request.options["root"]
+    chip = find_chip(files, root, request.options["chip"], request.options["base"])
+    claim_lines(request, str(chip), chip.num_lines)
+    backend = SysfsBackend(chip, request, files, debug)
+    if backend.needs_export():
         require_export(files, root)
-    return bank
+    return backend
 
 
-class SysfsBank:
+class SysfsBackend:
     """Lines of one chip; see `rpi_clusterhat.hardware.backend.Backend` for which thread may call.
 
     Lines are exported when they are first needed. An output is never unexported, since that may turn it back
@@ -84,25 +71,25 @@ class SysfsBank:
 
     holds_levels = True
 
-    def __init__(self, chip: SysfsChip, opening: OpenRequest, files: Files, debug: str) -> None:
+    def __init__(self, chip: SysfsChip, request: OpenRequest, files: Files, debug: str) -> None:
         self.is_set_up = False
         """Whether any of the lines was an output at the last read or write."""
         self._chip = chip
         self._files = files
         self._debug = debug
-        self._root: str = opening.options["root"]
-        self._clock = opening.clock
-        self._roles = {line.offset: line.name for line in opening.lines}
+        self._root: str = request.options["root"]
+        self._clock = request.clock
+        self._roles = {line.offset: line.name for line in request.lines}
         self._exported: set[int] = set()
         self._closed = False
-        self._expander = opening.expander
+        self._expander = request.expander
         # Between seeing that a line is an input and unexporting it, no other program may make it an output.
         name = f"sysfs.{chip.label}.{chip.base}"
-        self._lock = FileLock(lock_path(opening.lock_dir, name), timeout=_LOCK, clock=opening.clock)
+        self._lock = FileLock(lock_path(request.lock_dir, name), timeout=_LOCK, clock=request.clock)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"exported={sorted(self._exported)}"
-        return f"<SysfsBank {self._chip} lines={sorted(self._roles)} {state}>"
+        return f"<SysfsBackend {self._chip} lines={sorted(self._roles)} {state}>"
 
     def needs_export(self) -> bool:
         """Whether some line is not exported by anyone."""
@@ -158,7 +145,7 @@ class SysfsBank:
         if not self._files.exists(self._chip.path):
             return DeviceGoneError(errno.ENODEV, f"{self._chip} went away: open the cluster anew")
         if error.errno == errno.EACCES:
-            return denied(str(where))
+            return access_denied("write", str(where))
         if error.errno in _VANISHED:
             return LineBusyError(f"{where} is not there: another program or a driver rules over this line")
         kind = TransientBusError if error.errno in _TRANSIENT else BusError
@@ -180,12 +167,8 @@ class SysfsBank:
             # already it only sets the level, and unlike a write to ``value`` it tells when that fails.
             self._files.write(self._path(offset, "direction"), "high" if level else "low")
             self.is_set_up = True
-        if wrong := [offset for offset, level in levels.items() if self._level(offset) is not level]:
-            names = ", ".join(f"{o} ({self._roles[o]}) {'low' if levels[o] else 'high'}" for o in wrong)
-            raise StuckLineError(
-                f"{self._chip}: lines that read back as the opposite of what was written: {names}: look for "
-                "a short, or for an expander that lost power, which its driver notices only when bound anew"
-            )
+        if wrong := {o: not level for o, level in levels.items() if self._level(o) is not level}:
+            raise stuck_lines(self._chip, self._roles, wrong)
 
     def _keep_low(self) -> None:
         """Makes an expander's driver forget outputs that are low at their pins.
@@ -230,7 +213,7 @@ class SysfsBank:
                 if not self._files.exists(path):
                     raise FileNotFoundError(errno.ENOENT, "no such file", path)
                 if self._clock.now() >= deadline:
-                    raise denied(path)
+                    raise access_denied("write", path)
                 self._clock.sleep(_UDEV_POLL)
 
     def _busy(self, offset: int) -> str:

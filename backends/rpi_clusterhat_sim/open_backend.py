@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from .serving import Servers
     from .world import WorldSource
 
-__all__ = ["check", "open_sim"]
+__all__ = ["check", "open_backend"]
 
 
-def open_sim(request: OpenRequest) -> SimBackend:
+def open_backend(request: OpenRequest) -> SimBackend:
     """Opens a board of a cluster. The boards of one cluster are banks of one world: ``shared["sim.world"]``,
     which is made for the first of them where it is not there, or that of the state file."""
     options = request.options
