@@ -40,7 +40,7 @@ def measure() -> Iterator[Row]:
 
         yield counted("on of one node", 4, lambda: hat.on("p1"), writes=True)
         hat.on("all")
-        yield counted("off of all four", 4, hat.off, writes=True)
+        yield counted("off of all four", 4, lambda: hat.off("all"), writes=True)
         yield counted("status", 3, hat.status, writes=False)
 
         bus = FakeSMBus({0x20: chip})

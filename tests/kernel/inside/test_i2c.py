@@ -108,7 +108,7 @@ def test_bus_errors_that_pass(bank: RawExpander, hat: Cluster, count: int, code:
 def test_bus_errors_that_stay(bank: RawExpander, hat: Cluster) -> None:
     hat.on("p1")
     bank.bus.fail(-1)
-    for call in (lambda: hat.on("p2"), hat.off, hat.status):
+    for call in (lambda: hat.on("p2"), lambda: hat.off("all"), hat.status):
         with pytest.raises(TransientBusError, match="0x20 on /dev/i2c-1") as caught:
             call()
         assert caught.value.errno == errno.EREMOTEIO
