@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 __all__ = ["Frozen"]
 
+_set = object.__setattr__
+
 
 @dataclass_transform(frozen_default=True)
 class _FrozenType(type):
@@ -29,11 +31,15 @@ class Frozen(metaclass=_FrozenType):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self.__match_args__
+        if not named and len(values) == len(fields):  # the usual way, and the quick one
+            for field, value in zip(fields, values, strict=True):
+                _set(self, field, value)
+            return
         given = {**self._defaults, **dict(zip(fields, values, strict=False)), **named}
         if len(values) > len(fields) or given.keys() != set(fields) or named.keys() & fields[: len(values)]:
             raise TypeError(f"{type(self).__name__} takes each of {', '.join(fields) or 'nothing'} once")
         for field in fields:
-            object.__setattr__(self, field, given[field])
+            _set(self, field, given[field])
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a {type(self).__name__} cannot be changed: make another with replaced()")

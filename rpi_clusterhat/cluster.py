@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from ._cluster_base import BOOT_TIMEOUT, CYCLE_PAUSE, HUB_PAUSE, ClusterBase, Handle, NodeHandle
 from ._status import BoardStatus, NodeStatus, Status, read_status
 from .clock import SYSTEM
-from .waiting import call, drive
+from .waiting import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -258,7 +258,7 @@ def _run(inventory: Inventory, plan: Plan[_T]) -> _T:
 def _call(inventory: Inventory, function: Callable[[], _T]) -> _T:
     """An access to the hardware, after which the subscribers are told."""
     try:
-        return drive(call(function))
+        return function()
     finally:
         inventory.deliver()
 

@@ -63,7 +63,7 @@ class Operation:
                         if isinstance(step, Sleep):
                             yield step
                             continue
-                        call = Call(partial(self.perform, step), uninterruptible=True)
+                        call = Call(partial(self.perform, step), True)
                         while isinstance(answer := (yield call), Again):
                             deliver()
                             yield Sleep(answer.seconds)

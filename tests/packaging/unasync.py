@@ -37,6 +37,8 @@ Made from aio.py by ``make twins``: change that one.
     (" Belongs to the cluster's event loop.", " May be used from any thread."),
     ("from ._async_open import AsyncOpener\n", ""),
     ("-> AsyncOpener[Self]:", "-> Self:"),
+    ("        return await drive_async(call(function))\n", "        return function()\n"),
+    ("from .waiting import call, drive_async\n", "from .waiting import drive_async\n"),
     ("AsyncOpener(partial(cls._open, given, config, clock))", "cls._open(given, config, clock)"),
 ]
 PROPERTIES = "powered|state|is_on"
