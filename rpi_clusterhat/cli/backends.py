@@ -8,8 +8,8 @@ from rpi_clusterhat.errors import ClusterHatError, SettingError
 from rpi_clusterhat.hardware.discovery import installed, load, parse_options
 from rpi_clusterhat.settings import load_settings
 
+from .clusters import said
 from .exits import DONE
-from .opening import said
 from .output import columns
 
 if TYPE_CHECKING:

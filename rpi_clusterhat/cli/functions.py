@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .clusters import not_held, open_cluster
 from .exits import DONE
-from .opening import not_held, open_cluster
 from .signals import Signalled
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.events import BoardSetUp
 
+from .clusters import node_standing, open_cluster
 from .exits import DONE
-from .opening import node_standing, open_cluster
 from .progress import board_line
 from .signals import Signalled
 

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ClusterHatError
 
+from .clusters import node_standing, not_held, open_cluster
 from .exits import DONE
-from .opening import node_standing, not_held, open_cluster
 from .progress import Progress
 from .signals import Signalled
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
     from rpi_clusterhat.cluster import Cluster
-    from rpi_clusterhat.nodes.probes import Probe
 
     from .output import Output
     from .signals import Signals
@@ -56,20 +54,15 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
 def _switch(hat: Cluster, args: argparse.Namespace, names: list[str]) -> None:
     match args.command:
         case "on" if args.wait is not None:
-            hat.on(names, wait=partial(_probe, hat.addresses), boot_timeout=args.wait)
+            from .ready import probe_of
+
+            hat.on(names, wait=partial(probe_of, hat), boot_timeout=args.wait)
         case "on":
             hat.on(names)
         case "off":
             hat.off(names)
         case _:
             hat.cycle(names, pause=args.pause)
-
-
-def _probe(addresses: Mapping[str, tuple[str, int]], name: str) -> Probe:
-    """What says that a node is ready: its port where the backend knows it, else its place on USB."""
-    from rpi_clusterhat.nodes.probes import TcpProbe, UsbProbe
-
-    return TcpProbe(*addresses[name]) if name in addresses else UsbProbe(name.removeprefix("p"))
 
 
 def _hold(hat: Cluster, out: Output, signals: Signals) -> None:

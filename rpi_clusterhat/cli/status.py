@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import TransientBusError
 
+from .clusters import open_cluster
 from .exits import DONE
-from .opening import open_cluster
 from .output import PROGRAM, columns
 from .signals import Signalled
 

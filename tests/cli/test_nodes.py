@@ -281,6 +281,15 @@ def test_wait_says_what_is_not_ready_in_time(
     assert "not ready within 3 s: p2: no USB device of it" in result.err
 
 
+def test_wait_for_simulated_nodes(command: Command, sim: Path) -> None:
+    start = command.clock.now()
+    assert command("-o", "boot_time=8", "on", "p1", "p2", "--wait").code == 0
+    assert command.clock.now() - start == pytest.approx(10.0, abs=0.2)
+    result = command("-o", "boot_time=8", "on", "p3", "--wait", "2")
+    assert result.code == 1
+    assert "not ready within 2 s: p3: the simulated node is booting" in result.err
+
+
 def test_cycle_pauses_as_long_as_it_is_told(command: Command, expander: FakeExpander) -> None:
     command(*HAT, "on", "p1")
     start = command.clock.now()
