@@ -15,7 +15,8 @@ from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.errors import ClosedError
 from rpi_clusterhat.hardware.backend import OpenRequest
 from rpi_clusterhat.hardware.boards import board, node_names
-from rpi_clusterhat.hardware.locks import FileTurnstile, lock_path
+from rpi_clusterhat.hardware.locks import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus

@@ -76,7 +76,8 @@ class _Rails:
             return self._rails[key]
 
     def _make(self, key: str, *, shared: bool) -> Rail:
-        from rpi_clusterhat.hardware.locks import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile, lock_path
+        from rpi_clusterhat.hardware.locks import lock_path
+        from rpi_clusterhat.hardware.turnstile import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile
 
         from .rail import Rail
 

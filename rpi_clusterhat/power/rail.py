@@ -17,7 +17,7 @@ from rpi_clusterhat.errors import LockTimeoutError
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
-    from rpi_clusterhat.hardware.locks import Ticket, Turnstile
+    from rpi_clusterhat.hardware.turnstile import Ticket, Turnstile
 
 __all__ = ["PowerUp", "Rail", "Turn", "earliest"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.aio import AsyncCluster
 from rpi_clusterhat.hardware.boards import board, node_names
-from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.nodes.probes import Probe
 from rpi_clusterhat.pool.leases import AsyncNodePool
 from rpi_clusterhat.pool.scheduler import PoolSettings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import Cluster
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.hardware.locks import FileTurnstile
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.rail import Rail
 from tests.benchmarks.report import Row, in_turn
 

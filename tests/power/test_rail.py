@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpi_clusterhat.errors import LockTimeoutError
-from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile
+from rpi_clusterhat.hardware.turnstile import FileTurnstile, LocalTurnstile
 from rpi_clusterhat.power.rail import PowerUp, Rail, Turn, earliest
 from rpi_clusterhat.testing import FakeClock
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rpi_clusterhat.hardware.locks import Turnstile
+    from rpi_clusterhat.hardware.turnstile import Turnstile
 
 TIMES = st.floats(0, 1e9)
 SPACINGS = st.floats(0, 3600)

@@ -10,7 +10,7 @@ from rpi_clusterhat.waiting import Sleep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rpi_clusterhat.hardware.locks import Ticket, Turnstile
+    from rpi_clusterhat.hardware.turnstile import Ticket, Turnstile
     from rpi_clusterhat.power import plans
     from rpi_clusterhat.power.inventory import Inventory
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from rpi_clusterhat import Cluster
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.hardware.boards import board, node_names
-from rpi_clusterhat.hardware.locks import FileTurnstile, lock_path
+from rpi_clusterhat.hardware.locks import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 

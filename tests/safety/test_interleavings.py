@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import State
 from rpi_clusterhat.errors import SupersededError
-from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.inventory import Inventory

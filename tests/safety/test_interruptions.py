@@ -11,7 +11,7 @@ import pytest
 
 import rpi_clusterhat
 from rpi_clusterhat import Cluster
-from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, Turnstile
+from rpi_clusterhat.hardware.turnstile import FileTurnstile, LocalTurnstile, Turnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.power.states import has_power

@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 
 from rpi_clusterhat.errors import ClusterHatError
 from rpi_clusterhat.events import Event, StateChanged
-from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, lock_path
+from rpi_clusterhat.hardware.locks import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile, LocalTurnstile
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.inventory import Inventory

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.hardware.locks import FileTurnstile, lock_path
+from rpi_clusterhat.hardware.locks import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from tests.safety.processes import USERS, Child, Entry, Journal, open_cluster, public_folder
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pytest
 
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
-from rpi_clusterhat.hardware.locks import FileLock, FileTurnstile
+from rpi_clusterhat.hardware.locks import FileLock
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.rail import PowerUp, Rail
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.processes import USERS, Child, public_folder

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from rpi_clusterhat import AsyncCluster
 from rpi_clusterhat.errors import ClusterHatError
-from rpi_clusterhat.hardware.locks import LocalTurnstile
+from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.power.states import has_power

@@ -16,7 +16,8 @@ from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import SupersededError
 from rpi_clusterhat.events import Event, WaitingForRail
 from rpi_clusterhat.hardware.boards import node_names
-from rpi_clusterhat.hardware.locks import FileTurnstile, LocalTurnstile, Turnstile, lock_path
+from rpi_clusterhat.hardware.locks import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile, LocalTurnstile, Turnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from tests.safety.processes import BOARD, Journal, LoggingBackend
