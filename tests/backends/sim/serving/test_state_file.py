@@ -1,0 +1,116 @@
+"""Nodes of a world that is in a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rpi_clusterhat_sim.backend import SimBackend
+from rpi_clusterhat_sim.serving import INTERVAL, Servers
+from rpi_clusterhat_sim.state_file import StateFile
+from rpi_clusterhat_sim.supply import NodeModel
+from tests.backends.sim.clients import LINES, NAMES, answers, connect, get, refused, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+SWITCHER = """
+import sys
+from rpi_clusterhat.hardware.backend import Line
+from rpi_clusterhat_sim.backend import SimBackend
+from rpi_clusterhat_sim.state_file import StateFile
+lines = [Line(i, f"p{i + 1}") for i in range(4)]
+backend = SimBackend(StateFile(sys.argv[1]), lines, holds=sys.argv[2] == "holds")
+for line in sys.stdin:
+    name, word = line.split()
+    backend.write({int(name[1:]) - 1: word == "on"})
+    print("done", flush=True)
+"""
+
+
+class Switcher:
+    """Another process that switches the nodes of a state file."""
+
+    def __init__(self, path: Path, *, holds: bool = True) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SWITCHER, str(path), "holds" if holds else "not"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, order: str) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(order, file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline() == "done\n"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateFile:
+    file = StateFile(str(tmp_path / "world.json"))
+    with file.change() as world:
+        world.add_bank("0", LINES, model=NodeModel(boot_time=0.05))
+    return file
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_another_process_switches(state: StateFile, tmp_path: Path, *, holds: bool) -> None:
+    switcher = Switcher(tmp_path / "world.json", holds=holds)
+    try:
+        with Servers(state, NAMES) as servers:
+            address = servers.address("p1")
+            assert refused(address)
+            switcher("p1 on")
+            until(lambda: answers(address))
+            with connect(address) as client:
+                assert get(client)["node"] == "p1"
+                if holds:
+                    switcher("p1 off")
+                else:
+                    switcher.close()  # its lines drop with it, and nobody writes that down
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+            until(lambda: refused(address))
+    finally:
+        switcher.close()
+
+
+def test_a_state_file_that_is_removed_or_spoilt(state: StateFile, tmp_path: Path) -> None:
+    path = tmp_path / "world.json"
+    backend = SimBackend(state, LINES)
+    backend.write({0: True})
+    with Servers(state, ["p1"]) as servers:
+        address = servers.address("p1")
+        until(lambda: answers(address))
+        spoilt = tmp_path / "spoilt"
+        spoilt.write_text("no world", encoding="utf-8")
+        spoilt.replace(path)
+        threading.Event().wait(4 * INTERVAL)
+        assert answers(address)  # nothing says that the node went off
+        path.unlink()
+        until(lambda: refused(address))
+
+
+def test_nothing_is_read_while_nothing_happens(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    look = StateFile.look
+
+    def counted(self: StateFile) -> Any:
+        looks.append(None)
+        return look(self)
+
+    monkeypatch.setattr(StateFile, "look", counted)
+    with Servers(state, NAMES):
+        until(lambda: len(looks) == 2)  # by `add`, and the first of the thread
+        threading.Event().wait(6 * INTERVAL)
+        assert len(looks) == 2
