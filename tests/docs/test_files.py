@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rpi_clusterhat._names import parse_nodes
 from rpi_clusterhat.cli.parser import parse
 from rpi_clusterhat.hardware import boards
 from rpi_clusterhat.hardware.discovery import load, parse_options
@@ -40,4 +41,6 @@ def test_a_units_commands_are_commands(name: str) -> None:
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program.endswith("/rpi-clusterhat")
-        assert parse(arguments).command in ("on", "off")
+        args = parse(arguments)
+        assert args.command in ("on", "off")
+        assert parse_nodes(args.nodes, ["p1", "p2"])
