@@ -151,14 +151,14 @@ def test_what_is_accepted_has_one_meaning(data: bytes) -> None:
     assert (event.method, event.target, event.headers.raw_items()) == (method, target, plain)
 
 
-@given(heads, st.booleans())
-def test_any_bytes_are_an_answer_or_refused(data: bytes, upgrade: bool) -> None:
+@given(heads)
+def test_any_bytes_are_an_answer_or_refused(data: bytes) -> None:
     for start in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 101 x\r\nUpgrade: x\r\nConnection: upgrade\r\n"):
         whole = read([start + data])
         if isinstance(whole, int) or not whole[0]:
             continue
         try:
-            found = response(whole[0], SMALL, upgrade=upgrade)
+            found = response(whole[0], SMALL)
         except HeadError as error:
             assert error.status in (400, 431, 502)  # noqa: PT017 - or none is raised
             continue

@@ -1,7 +1,7 @@
 """Where a message's body ends (RFC 9112, sections 6 and 7), read strictly.
 
-In chunked bodies h11 lets bare line feeds and folded lines pass behind the last chunk, and bare carriage
-returns in extensions: another gateway could see another end there.
+Bare line feeds and folded lines behind the last chunk, and bare carriage returns in extensions, are refused:
+another gateway could see another end there.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class Forward:
         while True:
             raw, rest = await self._read_head(wire, rest, body)
             try:
-                head = response(raw, _LIMITS, upgrade=self._upgrade)
+                head = response(raw, _LIMITS)
             except HeadError as error:
                 raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
             if head.status >= 200:
