@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from clusterhat_proxy.metrics import METRICS
+from clusterhat_proxy.instruments import METRICS
 from clusterhat_proxy.options import SETTINGS
 
 

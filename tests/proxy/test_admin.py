@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from clusterhat_proxy import admin as admin_module
-from clusterhat_proxy.admin import MOST_VIEWERS, READ_INTERVAL, Admin
+from clusterhat_proxy import live, switching
+from clusterhat_proxy.admin import MOST_VIEWERS, Admin
+from clusterhat_proxy.live import READ_INTERVAL
+from clusterhat_proxy.metrics import Metrics
 from clusterhat_proxy.options import Address, Options
 from clusterhat_proxy.pages import STATUS_POLICY
 from clusterhat_proxy.server import Server, ServerSettings
-from clusterhat_proxy.stats import Stats
 from rpi_clusterhat import AsyncCluster, BackendError, Cluster, State
 from tests.safety.pools import BOOT_TIME, House, run
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clusterhat_proxy.exchange import Exchange
+    from clusterhat_proxy.request_metrics import RequestMetrics
     from rpi_clusterhat.cluster import Status
 
 TOKEN = "a-token-of-some-length"
@@ -69,10 +71,12 @@ class Side:
         self.house = house
         self.pool = house.pool(**settings)
         self.proxy = Server(nothing, ServerSettings())
-        self.stats = Stats(asyncio.get_running_loop().time())
+        metrics = Metrics(self.pool)
+        metrics.watch(self.proxy)
+        self.requests = metrics.requests
         idle = {key: value for key, value in settings.items() if key == "idle_timeout"}
         options = Options(admin=Address(NAME, 0), admin_token=token, **idle)
-        self.admin = Admin(self.pool, self.stats, self.proxy, options, ADDRESSES)
+        self.admin = Admin(self.pool, metrics, self.proxy, options, ADDRESSES)
 
     async def send(
         self, target: str, *lines: str, method: str = "GET", body: str = "", host: str = "localhost"
@@ -166,7 +170,7 @@ def house(tmp_path: Path) -> House:
 
 @pytest.fixture(autouse=True)
 def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_module, "WRONG_TOKEN_DELAY", 0.0)
+    monkeypatch.setattr(switching, "WRONG_TOKEN_DELAY", 0.0)
 
 
 def play(house: House, scene: Callable[[Side], Awaitable[None]], **how: Any) -> None:
@@ -302,9 +306,12 @@ def test_status_of_nodes_and_proxy(house: House) -> None:
         assert lease.ask()
         waits = side.pool.lease("p2")
         assert not waits.ask()
-        side.stats.requests["200", "warm"] += 2
-        side.stats.requests["503", "none"] += 1
-        side.stats.in_flight, side.stats.tunnels, side.stats.retries = 5, 1, 4
+        for _ in range(2):
+            side.requests.over("200", "warm")
+        side.requests.over("503", "none")
+        for _ in range(4):
+            side.requests.retry()
+        side.requests.in_flight, side.requests.tunnels = 5, 1
         await house.clock.pass_time(0.125)
         answer = await side.ask("/status")
         assert answer.fields["content-type"].startswith("application/json")
@@ -525,7 +532,7 @@ def test_a_change_is_shown_within_a_second(house: House) -> None:
             await shown(lambda status: status["nodes"]["p2"]["powered"] is True)
             await side.pass_until("p1", State.READY)
             await shown(lambda status: status["nodes"]["p1"]["state"] == "ready")
-            side.stats.in_flight = 3
+            side.requests.in_flight = 3
             await shown(lambda status: status["proxy"]["in_flight"] == 3)
             house.outside(p3=True)
             await shown(lambda status: status["nodes"]["p3"]["powered"] is True)
@@ -538,32 +545,32 @@ def test_a_change_is_shown_within_a_second(house: House) -> None:
 def test_counts_are_sent_five_times_a_second_and_times_once(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_module, "TICK", 0.5)
+    monkeypatch.setattr(live, "TICK", 0.5)
 
     async def scene(side: Side) -> None:
         async with side.watch() as stream:
             await stream.message()
             begun = time.monotonic()
-            busy = asyncio.create_task(change(side.stats))
+            busy = asyncio.create_task(change(side.requests))
             for _ in range(4):
                 await stream.message()
-            assert time.monotonic() - begun >= 3 * admin_module.LOOK_INTERVAL
+            assert time.monotonic() - begun >= 3 * live.LOOK_INTERVAL
             busy.cancel()
             await asyncio.gather(busy, return_exceptions=True)
             await stream.message()
             before, after = await stream.message(), await stream.message()
-            assert after["proxy"]["uptime"] - before["proxy"]["uptime"] > 0.9 * admin_module.TICK
+            assert after["proxy"]["uptime"] - before["proxy"]["uptime"] > 0.9 * live.TICK
 
-    async def change(stats: Stats) -> None:
+    async def change(requests: RequestMetrics) -> None:
         while True:
-            stats.in_flight += 1
+            requests.in_flight += 1
             await asyncio.sleep(0.01)
 
     play(house, scene)
 
 
 def test_viewers_share_one_reading(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_module, "TICK", 0.3)
+    monkeypatch.setattr(live, "TICK", 0.3)
     readings = 0
     real = AsyncCluster.status
 
@@ -618,7 +625,7 @@ def test_silence_is_broken_by_comments(house: House, monkeypatch: pytest.MonkeyP
 
     async def scene(side: Side) -> None:
         monkeypatch.setattr(AsyncCluster, "status", hangs)
-        monkeypatch.setattr(admin_module, "HEARTBEAT", 0.05)
+        monkeypatch.setattr(live, "HEARTBEAT", 0.05)
         async with side.watch() as stream:
             assert await stream.block() == [":"]
             assert await stream.block() == [":"]
@@ -641,7 +648,7 @@ def test_trouble_with_the_cluster_is_told_and_the_rest_goes_on(
             assert "trouble" not in await stream.message()
             fails(monkeypatch)
             await stream.until(lambda status: status.get("trouble") == text)
-            side.stats.in_flight = 2
+            side.requests.in_flight = 2
             assert (await stream.until(lambda status: status["proxy"]["in_flight"] == 2))["trouble"] == text
 
     play(house, scene)
@@ -655,7 +662,7 @@ def test_draining_ends_the_streams(house: House) -> None:
             drained = asyncio.create_task(side.admin.server.drain(LATE))
             while await stream.block():
                 pass
-            assert time.monotonic() - begun < 2 * admin_module.TICK
+            assert time.monotonic() - begun < 2 * live.TICK
         assert await drained
         assert not side.admin.server.connections
 
@@ -668,7 +675,7 @@ def test_a_mistake_while_watching_ends_the_stream(house: House, monkeypatch: pyt
 
     async def scene(side: Side) -> None:
         monkeypatch.setattr(AsyncCluster, "status", breaks)
-        monkeypatch.setattr(admin_module, "HEARTBEAT", 0.05)
+        monkeypatch.setattr(live, "HEARTBEAT", 0.05)
         async with side.watch() as stream:
             with pytest.raises((ConnectionError, ValueError)):
                 await stream.block()
@@ -802,7 +809,7 @@ def test_a_wrong_token_costs_time(house: House, monkeypatch: pytest.MonkeyPatch)
         assert (await wrong).status == 403
         assert time.monotonic() - begun >= 0.3
 
-    monkeypatch.setattr(admin_module, "WRONG_TOKEN_DELAY", 0.3)
+    monkeypatch.setattr(switching, "WRONG_TOKEN_DELAY", 0.3)
     play(house, scene)
 
 

@@ -358,7 +358,7 @@ def test_a_signal_while_it_starts(moment: tuple[str, str], number: int) -> None:
 def test_what_is_not_installed_is_named() -> None:
     code = """
 import runpy, sys
-sys.modules["h11"] = None
+sys.modules["prometheus_client"] = None
 runpy.run_module("clusterhat_proxy", run_name="__main__")
 """
     ran = subprocess.run(
@@ -369,7 +369,10 @@ runpy.run_module("clusterhat_proxy", run_name="__main__")
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "clusterhat-proxy: h11 is not installed: pip install 'rpi-clusterhat[proxy]'\n"
+    assert (
+        ran.stderr
+        == "clusterhat-proxy: prometheus_client is not installed: pip install 'rpi-clusterhat[proxy]'\n"
+    )
 
 
 # systemd ----------------------------------------------------------------------------------------------------

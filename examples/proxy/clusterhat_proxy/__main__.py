@@ -20,6 +20,8 @@ def main() -> int:
     try:
         from .run import main as run
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(("clusterhat_proxy", "rpi_clusterhat")):
+            raise
         sys.exit(f"clusterhat-proxy: {error.name} is not installed: pip install 'rpi-clusterhat[proxy]'")
     return run()
 

@@ -6,12 +6,11 @@ import asyncio
 import logging
 import re
 from fnmatch import translate
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import BootError, PoolClosedError, PoolError, State
 
-from . import cold, pages
+from . import answers, cold, pages
 from .fields import fewer_hops
 from .forward import BadAnswerError, Forward, NodeError
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .nodes import Nodes
     from .options import Options
-    from .stats import Stats
+    from .request_metrics import RequestMetrics
 
 __all__ = ["Gateway"]
 
@@ -47,19 +46,19 @@ def _patterns(globs: tuple[str, ...], flags: int = 0) -> re.Pattern[str] | None:
 class Gateway:
     """A handler for `server.Server`. Belongs to the pool's event loop."""
 
-    def __init__(self, pool: AsyncNodePool, nodes: Nodes, options: Options, stats: Stats) -> None:
+    def __init__(self, pool: AsyncNodePool, nodes: Nodes, options: Options, metrics: RequestMetrics) -> None:
         self._pool = pool
         self._nodes = nodes
         self._options = options
-        self._stats = stats
+        self._metrics = metrics
         self._paths = _patterns(options.ignore_path)
         self._agents = _patterns(options.ignore_agent, re.IGNORECASE)
         self._name = options.hash_on.name.encode()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answers one request."""
-        stats = self._stats
-        stats.in_flight += 1
+        metrics = self._metrics
+        metrics.in_flight += 1
         visit = _Visit()
         outcome = "aborted"
         try:
@@ -73,8 +72,8 @@ class Gateway:
                 outcome = "504" if why == "server" else "408"
             raise
         finally:
-            stats.in_flight -= 1
-            stats.requests[outcome, visit.temperature] += 1
+            metrics.in_flight -= 1
+            metrics.over(outcome, visit.temperature)
             if self._options.access_log:
                 _log.info(
                     "%s %r %s %s", exchange.peer, exchange.target.decode("ascii"), outcome, visit.node or "-"
@@ -96,7 +95,7 @@ class Gateway:
         wanted = self._promised(exchange)
         for attempt in range(_ATTEMPTS):
             if attempt:
-                self._stats.retries += 1
+                self._metrics.retry()
             lease = self._pool.lease(wanted, key=key, passive=passive, exclude=tried or None)
             try:
                 if not await self._begin(exchange, lease, visit):
@@ -167,10 +166,10 @@ class Gateway:
         try:
             await forward.run(lease.node, lease, self._upgraded)
         finally:
-            self._stats.tunnels -= forward.tunnelled
+            self._metrics.tunnels -= forward.tunnelled
 
     def _upgraded(self) -> None:
-        self._stats.tunnels += 1
+        self._metrics.tunnels += 1
 
     async def _redirect(self, exchange: Exchange, node: str) -> None:
         host, port = self._nodes.addresses[node]
@@ -267,18 +266,7 @@ class Gateway:
 
     async def _fail(self, exchange: Exchange, status: int, detail: str, seconds: float | None = None) -> None:
         again = None if seconds is None else cold.retry_after(seconds)
-        head = [(b"Cache-Control", b"no-store"), (b"Vary", b"Accept")]
-        if again is not None:
-            head.append((b"Retry-After", b"%d" % again))
-        title = HTTPStatus(status).phrase
-        if cold.decide("page", b"GET", exchange.first.get(b"accept")) == "html":
-            head.append((b"Content-Security-Policy", pages.POLICY))
-            await exchange.reply(
-                status, head, pages.error_page(status, title, detail, again), cold.CONTENT_TYPE["html"]
-            )
-        else:
-            body = cold.problem(status, title, detail, again)
-            await exchange.reply(status, head, body, cold.CONTENT_TYPE["problem"])
+        await answers.fail(exchange, status, detail, [(b"Vary", b"Accept")], retry_after=again)
 
 
 class _Visit:

@@ -30,10 +30,10 @@ from . import systemd
 from .admin import Admin
 from .gateway import Gateway
 from .messages import Limits
+from .metrics import Metrics
 from .nodes import Nodes
 from .options import OptionError, is_simulated, parse
 from .server import Server, ServerSettings
-from .stats import Stats
 
 if TYPE_CHECKING:
     import socket
@@ -102,9 +102,14 @@ class _Proxy:
             stack.callback(nodes.close)
             pool.subscribe(partial(_cut, pool, nodes))
             pool.subscribe(_tell)
-            stats = Stats(loop.time())
-            server = Server(Gateway(pool, nodes, options, stats), _server_settings(options))
-            admin = Admin(pool, stats, server, options, addresses)
+            metrics = Metrics(pool)
+            server = Server(
+                Gateway(pool, nodes, options, metrics.requests),
+                _server_settings(options),
+                metrics.requests.refuse,
+            )
+            metrics.watch(server)
+            admin = Admin(pool, metrics, server, options, addresses)
             await pool.open()
             try:
                 await self._start(server, admin)

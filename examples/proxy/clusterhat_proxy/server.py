@@ -140,11 +140,11 @@ class Connection:
                     raise
                 raise self._why_cancelled() from None
         except HeadError as error:
-            self.server.refused["bad request"] += 1
+            self.server.refused("bad request")
             self._refuse(exchange, error.status, str(error))
             return None
         except TimedOutError as error:
-            self.server.refused["too slow"] += 1
+            self.server.refused("too slow")
             if error.what == "server":
                 self._refuse(exchange, 504, "the node took too long")
                 return None
@@ -209,13 +209,18 @@ class Connection:
 class Server:
     """Serves each request by ``handler``. Belongs to one event loop."""
 
-    def __init__(self, handler: Callable[[Exchange], Awaitable[None]], settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        handler: Callable[[Exchange], Awaitable[None]],
+        settings: ServerSettings,
+        refused: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """``refused`` is told why a connection or a request was refused before the handler saw it."""
         self.handler = handler
         self.settings = settings
         self.draining = False
         self.connections: set[Connection] = set()
-        self.refused: Counter[str] = Counter()
-        """How many connections and requests were refused, by why."""
+        self.refused = refused
         self._clients: Counter[str] = Counter()
         self._listeners: list[asyncio.Server] = []
         self._refusals: set[Wire] = set()
@@ -266,7 +271,7 @@ class Server:
             self.connections.add(Connection(self, wire, secure=secure))
 
     def _turn_away(self, wire: Wire, why: str) -> None:
-        self.refused[why] += 1
+        self.refused(why)
         if len(self._refusals) >= _MOST_REFUSALS:
             wire.abort()
             return

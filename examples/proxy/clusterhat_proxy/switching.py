@@ -1,0 +1,124 @@
+"""Switching by hand: who may, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from rpi_clusterhat import State
+
+from . import pages
+from .answers import NO_STORE, as_json, fail, wants_page
+
+if TYPE_CHECKING:
+    from rpi_clusterhat import AsyncNodePool
+    from rpi_clusterhat.pool.scheduler import Member
+
+    from .exchange import Exchange
+
+__all__ = ["Switching"]
+
+WRONG_TOKEN_DELAY = 0.5
+"""Seconds that a wrong token costs who tries it."""
+
+
+class Switching:
+    """Takes the requests that switch a node. Belongs to the pool's event loop."""
+
+    def __init__(self, pool: AsyncNodePool, token: str | None) -> None:
+        self._pool = pool
+        self._token = None if token is None else token.encode()
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a token, without which nobody may switch."""
+        return self._token is not None
+
+    async def answer(self, exchange: Exchange, name: str, *, on: bool) -> None:
+        """Switches a node on or off, if that may be, and answers the request."""
+        if self._token is None:
+            await _refuse(exchange, 403, "switching by hand is off: give --admin-token-file")
+            return
+        if not _is_same_origin(exchange):
+            await _refuse(exchange, 403, "this request comes from a page of another site")
+            return
+        given = await _token(exchange)
+        if given is None or not hmac.compare_digest(given, self._token):
+            await asyncio.sleep(WRONG_TOKEN_DELAY)
+            await _refuse(exchange, 403, "the token is wrong" if given else "the token is missing")
+            return
+        member = self._pool.members.get(name)
+        if member is None:
+            await _refuse(exchange, 404, f"there is no such node: there are {', '.join(self._pool.members)}")
+            return
+        status, done, detail = self._wake(member) if on else self._rest(member)
+        if not wants_page(exchange):
+            result = {"node": name, "done": done, "detail": detail}
+            await exchange.reply(status, [NO_STORE], as_json(result) + b"\n", b"application/json")
+        elif status == 200:
+            await exchange.reply(303, [NO_STORE, (b"Location", b"/")])
+        else:
+            await _refuse(exchange, status, detail)
+
+    def _wake(self, member: Member) -> tuple[int, bool, str]:
+        """The status of the answer, whether anything is switched, and what is to be said."""
+        name = member.name
+        if self._pool.wake(name):
+            return 200, True, f"{name} starts"
+        if member.state is State.READY:
+            return 200, False, f"{name} is on"
+        if member.starting:
+            return 200, False, f"{name} starts already"
+        if member.state is State.FAILED:
+            return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
+        return 409, False, f"{name} is just going off" if member.state is State.STOPPING else "the proxy ends"
+
+    def _rest(self, member: Member) -> tuple[int, bool, str]:
+        name = member.name
+        if self._pool.rest(name):
+            return 200, True, f"{name} goes off"
+        if member.state is State.OFF:
+            return 200, False, f"{name} is off"
+        if member.state is State.STOPPING:
+            return 200, False, f"{name} goes off already"
+        if member.in_flight:
+            return (
+                409,
+                False,
+                f"{name} is in use: {member.held} in flight, {len(member.queued)} waiting for it",
+            )
+        if member.starting:
+            return 409, False, f"{name} starts: it can be switched off once it is ready"
+        return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
+
+
+async def _refuse(exchange: Exchange, status: int, detail: str) -> None:
+    await fail(exchange, status, detail, policy=pages.STATUS_POLICY)
+
+
+def _is_same_origin(exchange: Exchange) -> bool:
+    """As far as the client says; what is no browser says nothing. TLS may end before this server, so that
+    schemes are not compared."""
+    site, origin = exchange.first.get(b"sec-fetch-site"), exchange.first.get(b"origin")
+    if site is not None and site != b"same-origin":
+        return False
+    return origin is None or origin.lower().partition(b"://")[2] == exchange.host.lower()
+
+
+async def _token(exchange: Exchange) -> bytes | None:
+    """What the client gave as token."""
+    scheme, _, credentials = (exchange.first.get(b"authorization") or b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return credentials.strip()
+    if (exchange.first.get(b"expect") or b"").lower() == b"100-continue":
+        exchange.interim(100, b"Continue", ())
+    body = b""
+    while part := await exchange.receive():
+        body += part
+    kind = (exchange.first.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/x-www-form-urlencoded":
+        return None
+    fields = parse_qs(body.decode("latin-1"), encoding="latin-1")
+    return fields["token"][0].encode("latin-1") if "token" in fields else None
