@@ -6,40 +6,24 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .bodies import BodyError, Chunked, Sized
 from .fields import connection_options
-from .messages import HeadError, Limits, chunk, last_chunk, lines
+from .messages import HeadError, chunk, last_chunk, lines
 
 if TYPE_CHECKING:
-    import ipaddress
     from collections.abc import Iterable, Sequence
 
+    from .connection import Connection
     from .fields import Field, Forwarding
     from .messages import RequestHead
-    from .server import Connection
     from .wire import Wire
 
-__all__ = ["NEVER", "ClientLeftError", "Exchange", "ServerSettings", "TimedOutError", "date", "own_answer"]
+__all__ = ["ClientLeftError", "Exchange", "TimedOutError", "date", "own_answer"]
 
-NEVER = float("inf")
 _KEPT = 65536
 """Bytes of a request's body that are kept, so that it can be sent again."""
-
-
-class ServerSettings(NamedTuple):
-    """Bounds in numbers, bytes and seconds, by HAProxy's names."""
-
-    max_connections: int = 16384
-    max_connections_per_client: int = 10000
-    max_body: int = 0
-    min_body_rate: int = 500
-    timeout_http_request: float = 10.0
-    timeout_http_keep_alive: float = 60.0
-    timeout_client: float = 60.0
-    limits: Limits = Limits()
-    trust: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
 
 
 class ClientLeftError(ConnectionError):
@@ -112,19 +96,18 @@ class Exchange:
         self.status = 0
         said = connection_options(head.fields) if b"connection" in first else []
         self.keep_alive = b"close" not in said and (self.version >= b"1.1" or b"keep-alive" in said)
-        self._budget = connection.server.settings.timeout_client
+        settings = connection.settings
+        self._budget = settings.timeout_client
         self._chunked = False
         self._out: list[bytes] = []
         length = first.get(b"content-length")
-        most = connection.server.settings.max_body
+        most = settings.max_body
         if most and length is not None and int(length) > most:
             raise HeadError(413, f"the body is longer than {most} bytes")
         self.done = not self.has_body
         """All of the request has come."""
         self._body = (
-            Chunked(connection.server.settings.limits.header_size)
-            if b"transfer-encoding" in first
-            else Sized(int(length or 0))
+            Chunked(settings.limits.header_size) if b"transfer-encoding" in first else Sized(int(length or 0))
         )
         self._body.receive(rest)
 
@@ -142,30 +125,25 @@ class Exchange:
 
     def limit_server(self, seconds: float | None) -> None:
         """Ends the exchange with `TimedOutError` after so long; None lifts it."""
-        connection = self._connection
-        connection.deadlines[1] = NEVER if seconds is None else connection.loop.time() + seconds
+        self._connection.limit_node(seconds)
 
     # The request's body -----------------------------------------------------------------------------------
 
     async def receive(self) -> bytes:
         """The next part of the body; empty at its end."""
         connection = self._connection
-        settings = connection.server.settings
+        settings = connection.settings
         while not self.done:
             data = self._next()
             if data is None:
                 # A client that trickles runs out of time as surely as one that sends nothing.
-                began = connection.loop.time()
-                connection.deadlines[0] = began + self._budget
-                try:
-                    data = await connection.wire.receive()
-                finally:  # the node may have given up, and another is to be found first
-                    connection.deadlines[0] = NEVER
+                began = connection.time()
+                data = await connection.receive(self._budget)
                 if not data:
                     raise ClientLeftError
                 rate = settings.min_body_rate
                 earned = len(data) / rate if rate else settings.timeout_client
-                self._budget += began - connection.loop.time() + earned
+                self._budget += began - connection.time() + earned
                 self._budget = min(settings.timeout_client, self._budget)
                 self._body.receive(data)
             elif data:
@@ -186,7 +164,7 @@ class Exchange:
             self.trailers = self._body.trailers
             self.done = True
         self.received += len(data)
-        most = self._connection.server.settings.max_body
+        most = self._connection.settings.max_body
         if most and self.received > most:
             raise HeadError(413, f"the body is longer than {most} bytes")
         if self.kept is not None and data:
@@ -237,7 +215,7 @@ class Exchange:
                 extra.append((b"Transfer-Encoding", b"chunked"))
             else:
                 self.keep_alive = False
-        if not self.done or self._connection.server.draining:
+        if not self.done or self._connection.draining:
             self.keep_alive = False
         if not self.keep_alive:
             extra.append((b"Connection", b"close"))
@@ -256,13 +234,7 @@ class Exchange:
             self.wire.write(out[0] if len(out) == 1 else b"".join(out))
             self._out = []
         if self.wire.paused or self.wire.lost:
-            deadlines = self._connection.deadlines
-            deadlines[2] = self._connection.loop.time() + self._connection.server.settings.timeout_client
-            try:
-                await self.wire.drain()
-            except ConnectionResetError:
-                raise ClientLeftError from None
-            deadlines[2] = NEVER
+            await self._connection.drain()
 
     async def end(self, trailers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         if self._chunked:
@@ -291,11 +263,11 @@ class Exchange:
     @property
     def cut_short(self) -> str | None:
         """Why it is being cancelled: ``left``, ``client`` or ``server``."""
-        return "left" if self._connection.left else self._connection.timed_out
+        return self._connection.cut_short
 
     def become_tunnel(self) -> bytes:
         """From here on the connection is no HTTP any more. Answers with what has come after the request."""
-        self._connection.tunnel = True
+        self._connection.become_tunnel()
         self.keep_alive = False
         self.begun = True
         return self.unread() + self.wire.take()
