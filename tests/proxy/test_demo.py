@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ def read_until(terminal: int, text: bytes) -> None:
         said += os.read(terminal, 4096)
 
 
+def enter_terminal(inside: int) -> None:
+    """As a shell does it; what runs the tests may ignore these signals."""
+    os.login_tty(inside)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def running(argv: list[str], **env: str) -> Generator[tuple[int, int, list[int]]]:
     """A command on a terminal of its own that has started to serve: its process, the terminal's other end,
@@ -49,7 +57,7 @@ def running(argv: list[str], **env: str) -> Generator[tuple[int, int, list[int]]
                 argv,
                 cwd=ROOT,
                 env={**os.environ, **env},
-                preexec_fn=lambda: os.login_tty(inside),  # noqa: PLW1509  # no thread holds a lock of Python's
+                preexec_fn=partial(enter_terminal, inside),  # noqa: PLW1509  # no thread holds a lock of Python's
                 pass_fds=[inside],
             )
         )
