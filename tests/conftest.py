@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypothesis import settings
+
 if TYPE_CHECKING:
     import pytest
+
+# How long one example takes says little where other tests run beside it.
+settings.register_profile("side by side", deadline=None)
+settings.load_profile("side by side")
 
 FIRST = ("tests/kernel", "tests/cli/test_demo", "tests/proxy", "tests/safety", "tests/docs")
 

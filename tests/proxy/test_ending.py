@@ -334,7 +334,7 @@ runpy.run_module("clusterhat_proxy", run_name="__main__")
     [
         ("import", "clusterhat_proxy.run"),
         ("import", "asyncio"),
-        ("import", "h11"),
+        ("import", "prometheus_client"),
         ("import", "clusterhat_proxy.server"),
         ("import", "rpi_clusterhat_sim.backend"),
         ("socket.bind", "('127.0.0.1', 0)"),

@@ -12,13 +12,15 @@ import pytest
 from aiohttp import web
 
 from rpi_clusterhat import State
-from tests.safety.pools import House, run
+from tests.safety.pools import BOOT_TIME, House, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from rpi_clusterhat import AsyncNodePool
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "gateway.py"
-SETTINGS = {"idle_timeout": 10.0, "min_on_time": 0.0}
+SETTINGS: dict[str, Any] = {"idle_timeout": 10.0, "min_on_time": 0.0}
 
 
 @pytest.fixture
@@ -46,7 +48,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def gateway(house: House, pool: Any, node: tuple[str, int]) -> AsyncGenerator[tuple[str, int]]:
+async def gateway(
+    house: House, pool: AsyncNodePool, node: tuple[str, int]
+) -> AsyncGenerator[tuple[str, int]]:
     """Where it listens."""
     made = runpy.run_path(str(EXAMPLE))["Gateway"](pool, dict.fromkeys(house.hat.names, node))
     app = web.Application()
@@ -61,7 +65,14 @@ async def gateway(house: House, pool: Any, node: tuple[str, int]) -> AsyncGenera
         await made.session.close()
 
 
-def play(house: House, scene: Callable[[Any, tuple[str, int]], Awaitable[None]], **settings: Any) -> None:
+async def pass_until(house: House, pool: AsyncNodePool, state: State) -> None:
+    while pool.members["p1"].state is not state:
+        await house.clock.pass_time(0.25)
+
+
+def play(
+    house: House, scene: Callable[[AsyncNodePool, tuple[str, int]], Awaitable[None]], **settings: Any
+) -> None:
     """The scene gets the pool and where the gateway listens."""
 
     async def main() -> None:
@@ -86,14 +97,15 @@ async def ask(address: tuple[str, int], request: bytes) -> bytes:
 
 
 def test_a_cold_request_is_held_and_the_node_goes_off_when_it_is_idle(house: House) -> None:
-    async def scene(pool: Any, address: tuple[str, int]) -> None:
+    async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         request = (
             b"GET /a%2Fb?c HTTP/1.1\r\nHost: h\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nX-Kept: 2\r\n\r\n"
         )
         asked = asyncio.create_task(ask(address, request))
-        while pool.members["p1"].state is not State.READY:
-            assert not asked.done()
-            await house.clock.pass_time(0.25)
+        await pass_until(house, pool, State.ON)
+        await house.clock.pass_time(BOOT_TIME / 2)
+        assert not asked.done()
+        await pass_until(house, pool, State.READY)
         answer = await asked
         assert answer.startswith(b"HTTP/1.1 200 Fine\r\n")
         assert b"X-Node: yes" in answer
@@ -103,17 +115,15 @@ def test_a_cold_request_is_held_and_the_node_goes_off_when_it_is_idle(house: Hou
         assert b"X-Mine" not in answer
         assert (await ask(address, request)).startswith(b"HTTP/1.1 200 ")
         assert [event.node for event in house.events if type(event).__name__ == "BootStarted"] == ["p1"]
-        while pool.members["p1"].state is not State.OFF:
-            await house.clock.pass_time(1.0)
+        await pass_until(house, pool, State.OFF)
 
     play(house, scene)
 
 
 def test_bytes_go_both_ways_as_they_come(house: House) -> None:
-    async def scene(pool: Any, address: tuple[str, int]) -> None:
+    async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         pool.wake("p1")
-        while pool.members["p1"].state is not State.READY:
-            await house.clock.pass_time(0.25)
+        await pass_until(house, pool, State.READY)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
         for i in range(3):
@@ -129,10 +139,9 @@ def test_bytes_go_both_ways_as_they_come(house: House) -> None:
 
 
 def test_an_answer_that_breaks_off_does_not_look_whole(house: House) -> None:
-    async def scene(pool: Any, address: tuple[str, int]) -> None:
+    async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         pool.wake("p1")
-        while pool.members["p1"].state is not State.READY:
-            await house.clock.pass_time(0.25)
+        await pass_until(house, pool, State.READY)
         answer = await ask(address, b"GET /broken HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert not answer.endswith(b"0\r\n\r\n")
@@ -141,7 +150,7 @@ def test_an_answer_that_breaks_off_does_not_look_whole(house: House) -> None:
 
 
 def test_a_node_that_does_not_boot_is_told(house: House) -> None:
-    async def scene(pool: Any, address: tuple[str, int]) -> None:
+    async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         asked = asyncio.create_task(ask(address, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
         while not asked.done():
             await house.clock.pass_time(0.25)
