@@ -216,29 +216,24 @@ class Gateway:
         return member.name if member.starting or (member.state is State.READY and soon) else None
 
     @property
-    def _whole_boot(self) -> float:
-        return max(self._pool.core.boots, default=self._pool.settings.boot_estimate)
-
-    @property
     def _cookie_age(self) -> int:
-        return cold.retry_after(2 * self._whole_boot)
+        return cold.retry_after(2 * self._pool.boot_time)
 
     # Answers of our own -----------------------------------------------------------------------------------
 
     async def _ask_to_wait(self, exchange: Exchange, lease: Lease, answer: str) -> None:
-        core = self._pool.core
         member = lease.member
         if member is not None and member.state is State.QUEUED:
             await asyncio.sleep(_MOMENT)  # it gets its power at once where nobody is before it
-        estimate = core.estimate(member)
-        whole = self._whole_boot
+        estimate = lease.estimate()
+        whole = self._pool.boot_time
         again = cold.retry_after(estimate)
         view = cold.Waiting(
             node=lease.node,
             state=str(member.state) if member else "full",
             elapsed=max(0.0, whole - estimate),
             expected=whole,
-            queue=max(0, core.waiting - 1),
+            queue=max(0, self._pool.waiting - 1),
             nodes={name: str(m.state) for name, m in self._pool.members.items()},
             retry_after=again,
         )

@@ -151,7 +151,7 @@ class _Proxy:
         systemd.stopping()
         again = asyncio.create_task(self._asked_to_end())
         # Those who still wait for a node when time is up are told so.
-        drained = asyncio.create_task(server.drain(self._options.drain_timeout, at_end=pool.core.close))
+        drained = asyncio.create_task(server.drain(self._options.drain_timeout, at_end=pool.refuse_waiting))
         await asyncio.wait((again, drained), return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
         if not drained.done():

@@ -98,7 +98,7 @@ class Status:
         return facts
 
     def _times(self, member: Member, now: float) -> dict[str, float | None]:
-        due = self._pool.core.due_at(member.name)
+        due = self._pool.due_at(member.name)
         return {
             "last_activity": _rounded(now - member.last_active),
             "idle_off_in": _rounded(max(0.0, due - now)),

@@ -77,7 +77,7 @@ class Switching:
 
     def _rest(self, member: Member) -> tuple[int, bool, str]:
         name = member.name
-        if self._pool.rest(name):
+        if self._pool.power_off(name):
             return 200, True, f"{name} goes off"
         if member.state is State.OFF:
             return 200, False, f"{name} is off"
