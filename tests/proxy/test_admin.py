@@ -358,7 +358,8 @@ def test_status_of_nodes_and_proxy(house: House) -> None:
             "idle_timeout": 600.0,
             "draining": False,
         }
-        assert (status["board"], status["backend"], status["alert"]) == ("2.3", "sim", False)
+        (board,) = status["boards"]
+        assert (board["board"], board["backend"], board["alert"]) == ("2.3", "sim", False)
         lease.release()
         waits.release()
         await house.clock.pass_time(1.0)

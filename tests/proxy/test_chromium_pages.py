@@ -70,7 +70,7 @@ def status(**states: str) -> dict[str, Any]:
         "draining": False,
         "uptime": 60.0,
     }
-    return {"board": "2.3", "backend": "sim", "nodes": nodes, "proxy": proxy}
+    return {"boards": [{"board": "2.3", "backend": "sim"}], "nodes": nodes, "proxy": proxy}
 
 
 PAGES = {

@@ -60,7 +60,7 @@ PROXY = {
     "draining": False,
     "uptime": 12.0,
 }
-STATUS = {"board": "2.3", "backend": "sim", "nodes": {"p1": node()}, "proxy": PROXY}
+STATUS = {"boards": [{"board": "2.3", "backend": "sim"}], "nodes": {"p1": node()}, "proxy": PROXY}
 
 
 class Page(HTMLParser):

@@ -263,7 +263,7 @@ _ONE_FIELD = """\
 
 
 def _boards(status: Mapping[str, Any]) -> str:
-    boards: list[Mapping[str, Any]] = status.get("boards") or [status]
+    boards: list[Mapping[str, Any]] = status["boards"]
     return ", ".join(
         f"Board {board.get('board', NONE)}, backend {board.get('backend', NONE)}" for board in boards
     )
