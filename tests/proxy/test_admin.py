@@ -359,7 +359,7 @@ def test_status_of_nodes_and_proxy(house: House) -> None:
             "draining": False,
         }
         (board,) = status["boards"]
-        assert (board["board"], board["backend"], board["alert"]) == ("2.3", "sim", False)
+        assert (board["board"], board["backend"], board["functions"]["alert"]) == ("2.3", "sim", False)
         lease.release()
         waits.release()
         await house.clock.pass_time(1.0)
