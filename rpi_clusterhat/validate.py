@@ -1,14 +1,39 @@
-"""What an argument must be."""
+"""What a value must be, and the error for one that is not."""
 
 from __future__ import annotations
 
 from .errors import SettingError
 
-__all__ = ["seconds"]
+__all__ = ["invalid", "seconds"]
+
+_SHOWN_MOST = 80
+
+
+def invalid(name: str, value: object, expected: str, where: object = "") -> SettingError:
+    """Returns the error for a value.
+
+    Args:
+        name: What has the value.
+        value: The value, which the error shows, shortened.
+        expected: What it should have been: ``a number from 0 to 9``.
+        where: Where the value comes from, when its text is not empty.
+    """
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        shown = "a huge number"
+    if len(shown) > _SHOWN_MOST:
+        shown = f"{shown[:_SHOWN_MOST]}…"
+    place = f" (from {where})" if str(where) else ""
+    return SettingError(f"Invalid value for {name}: {shown}{place}: expected {expected}")
 
 
 def seconds(name: str, value: object, *, above: bool = False) -> float:
-    """The value, where that is a finite number from 0, or ``above`` 0. Raises `SettingError`."""
+    """Returns the value, where that is a finite number from 0, or ``above`` 0.
+
+    Raises:
+        SettingError: The value is another.
+    """
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)

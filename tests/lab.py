@@ -11,7 +11,6 @@ import pytest
 from hypothesis import settings
 
 from rpi_clusterhat import AsyncCluster, Cluster
-from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.errors import ClosedError
 from rpi_clusterhat.hardware.backend import OpenRequest
 from rpi_clusterhat.hardware.boards import board, node_names
@@ -19,6 +18,7 @@ from rpi_clusterhat.hardware.locks import lock_path
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
+from rpi_clusterhat.settings import library as settings_module
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.backend import I2CBackend
 

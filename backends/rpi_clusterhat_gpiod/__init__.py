@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.hardware.backend import Option, Plugin, parse_bool
+from rpi_clusterhat.hardware.backend import Option, Parser, Plugin, parse_bool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ plugin = Plugin(
         ),
         Option(
             "persist",
-            _parse_persist,
+            Parser(_parse_persist, (str, bool)),
             "auto",
             "whether the chip keeps outputs when their lines are released: yes, no or auto (find out)",
         ),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rpi_clusterhat.errors import ClusterHatError, SettingError
+from rpi_clusterhat.errors import ClusterHatError
 from rpi_clusterhat.hardware.discovery import installed, load, parse_options
-from rpi_clusterhat.settings import load_settings
+from rpi_clusterhat.settings.sources import unknown
 
-from .clusters import said
+from .clusters import settings_of
 from .exits import DONE
 from .output import columns
 
@@ -34,7 +34,7 @@ class _Row(NamedTuple):
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    boards = load_settings(said(args), config=args.config).boards
+    boards = settings_of(args, out).boards
     plugins = [(found, *_load(found)) for found in installed()]
     _check_keys(boards, [plugin for _, plugin, _ in plugins if plugin])
     rows: list[_Row] = []
@@ -66,18 +66,18 @@ def _check_keys(boards: Iterable[BoardSettings], plugins: list[Plugin]) -> None:
     for board in boards:
         for key in board.options:
             if board.backend is None and key not in known:
-                raise SettingError(f"{board.options_where[key]}: no backend has an option {key!r}")
+                raise unknown("option", key, known, board.option_origins[key], of="every backend")
 
 
 def _reason(name: str, plugin: Plugin, boards: Iterable[BoardSettings]) -> str:
     options = parse_options(name, plugin, {}, name)
     for board in boards:
         if board.backend == name:
-            options = parse_options(name, plugin, board.options, board.options_where)
+            options = parse_options(name, plugin, board.options, board.option_origins)
         elif board.backend is None:
             known = {option.name for option in plugin.options}
             given = {key: value for key, value in board.options.items() if key in known}
-            options = parse_options(name, plugin, given, board.options_where)
+            options = parse_options(name, plugin, given, board.option_origins)
     try:
         plugin.check(options)
     except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything: the others are listed

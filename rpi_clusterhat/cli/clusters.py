@@ -6,37 +6,27 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
-from rpi_clusterhat.settings import parse_pairs
+from rpi_clusterhat.power.bank import open_banks
+from rpi_clusterhat.settings import Settings, load_settings
 
-from .output import listed
+from .output import Output, listed
 
 if TYPE_CHECKING:
     import argparse
 
     from rpi_clusterhat.clock import Clock
 
-__all__ = ["node_standing", "not_held", "open_cluster", "said"]
+__all__ = ["node_standing", "not_held", "open_cluster", "settings_of"]
 
 
-def said(args: argparse.Namespace) -> dict[str, object]:
-    """Returns what the command line says, for `rpi_clusterhat.settings.load_settings`."""
-    return {
-        "board": args.board,
-        "backend": args.backend,
-        "options": parse_pairs(args.option, "-o") or None,
-        "spacing": args.spacing,
-    }
+def settings_of(args: argparse.Namespace, out: Output) -> Settings:
+    """Returns the settings, those of the command's options first. Warns of unknown variables."""
+    return load_settings({}, command_line=args.settings, warn=out.warning)
 
 
-def open_cluster(args: argparse.Namespace, clock: Clock) -> Cluster:
-    return Cluster.open(
-        args.board,
-        backend=args.backend,
-        options=parse_pairs(args.option, "-o") or None,
-        spacing=args.spacing,
-        config=args.config,
-        clock=clock,
-    )
+def open_cluster(args: argparse.Namespace, out: Output, clock: Clock) -> Cluster:
+    """Opens the cluster that the settings describe."""
+    return Cluster(open_banks(settings_of(args, out), clock), clock)
 
 
 def not_held(hat: Cluster, remedy: str) -> LevelsNotHeldError:

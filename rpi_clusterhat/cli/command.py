@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import ClusterHatError
 
-from .exits import FAILED, described, exit_code
+from .exits import FAILED, exit_code
 from .output import Output
 from .signals import Signalled, Signals
 
@@ -54,14 +54,12 @@ def _finished(code: int, out: Output) -> int:
 
 
 def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
-    args: argparse.Namespace | None = None
     try:
         from .parser import parse
 
-        args = parse(argv)
-        return _perform(args, out, signals)
+        return _perform(parse(argv), out, signals)
     except ClusterHatError as error:
-        out.error(described(error, args))
+        out.error(str(error))
         return exit_code(error)
     except Signalled as signalled:
         out.error(f"interrupted: {signalled.standing}")
@@ -92,6 +90,8 @@ def _perform(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             from .backends import run as perform
         case "boards":
             from .boards import run as perform
+        case "settings":
+            from .settings import run as perform
         case "completion":
             from .completion import run as perform
         case _:

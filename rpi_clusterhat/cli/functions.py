@@ -20,7 +20,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    with open_cluster(args, signals) as hat:
+    with open_cluster(args, out, signals) as hat:
         functions = {"alert": hat.alert, "led": hat.led, "hub": hat.hub, "wp": hat.write_protect}
         function = functions[args.command]
         if not hat.holds_levels and _is_high(hat, function.name, on=args.action != "off"):

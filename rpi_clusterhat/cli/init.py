@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    with open_cluster(args, signals) as hat:
+    with open_cluster(args, out, signals) as hat:
         boards = hat.boards
 
         def show(event: Event) -> None:

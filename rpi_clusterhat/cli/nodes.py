@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    with open_cluster(args, signals) as hat:
+    with open_cluster(args, out, signals) as hat:
         names = hat.select(*args.nodes)
         hold = args.command != "off" and args.hold
         if args.command != "off" and not hold and not hat.holds_levels:

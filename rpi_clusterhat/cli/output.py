@@ -62,6 +62,10 @@ class Output:
             except OSError:
                 pass  # there is nobody left to tell
 
+    def warning(self, text: str) -> None:
+        """Prints a line on standard error that says what may be wrong."""
+        self.error(f"warning: {text}")
+
     def end(self) -> None:
         """Removes a passing line and flushes what is buffered."""
         self._write(self._clear())

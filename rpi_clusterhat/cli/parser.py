@@ -6,28 +6,36 @@ import argparse
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.settings.library import OPTIONS
+from rpi_clusterhat.settings.sources import Given, Origin, parse_pairs, unknown
 
 from .output import PROGRAM, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-__all__ = ["NODES", "OPTIONS", "SHELLS", "build_parser", "parse"]
+    from rpi_clusterhat.settings.sources import Layer
+
+__all__ = ["GLOBAL_OPTIONS", "NODES", "SHELLS", "build_parser", "parse"]
 
 _EXITS = """\
 exit codes:
   0    done
   1    the hardware or the system does not let it be done
-  2    asked wrongly: an option, a name, a settings file, a function that the board does not have
+  2    usage error: an option, a name, a settings file, a function that the board does not have
   130  ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; what was switched on until then stays on
 
-What is not said here is taken from RPI_CLUSTERHAT_BOARD, _BACKEND, _OPTIONS, _SPACING ..., then from
-the settings file (--config, RPI_CLUSTERHAT_CONFIG, ~/.config/rpi-clusterhat.toml, /etc/rpi-clusterhat.toml),
-then from /etc/default/clusterctrl, and at last from what the HAT says of itself.
+Settings that no option gives are taken from RPI_CLUSTERHAT_BOARD, _BACKEND, _OPTIONS, _SPACING ..., then
+from the settings file (--config, RPI_CLUSTERHAT_CONFIG, ~/.config/rpi-clusterhat.toml,
+/etc/rpi-clusterhat.toml), then from /etc/default/clusterctrl, and last from the HAT's own description.
+'rpi-clusterhat settings' shows what is in force, and where it comes from.
 """
 
 NODES = "p1, p1 p3, p1,p3, p[1-3] or all"
-OPTIONS = ("--help", "--version", "--backend", "--board", "--bus", "--address", "--spacing", "--config", "-o")
+GLOBAL_OPTIONS = (
+    *("--help", "--version", "--backend", "--board", "--spacing", "--config", "--option"),
+    *("--bus", "--address"),
+)
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -46,19 +54,35 @@ class _Parser(argparse.ArgumentParser):
         raise SettingError(f"{message} (see '{self.prog} --help')")
 
 
-class _Shortcut(argparse.Action):
-    """``--bus 2`` for ``-o bus=2``."""
+class _Setting(argparse.Action):
+    """Keeps a setting, with the option that gave it. It counts before and after the command alike."""
 
     def __call__(
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
         values: Any,
-        option_string: Any = None,
+        option_string: str | None = None,
     ) -> None:
-        del parser
-        namespace.option = [*namespace.option, f"{self.option_strings[0][2:]}={values}"]
-        namespace.shortcuts = [*namespace.shortcuts, option_string]
+        del parser, namespace
+        self.const[self.dest] = Given(values, Origin("option", option_string or ""))
+
+
+class _Pair(_Setting):
+    """Keeps an option of the backend: ``-o bus=2``, or ``--bus 2`` for short."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del parser, namespace
+        origin = Origin("option", option_string or "")
+        pairs = parse_pairs([values], origin) if self.dest == "options" else {self.dest: values}
+        kept: dict[str, Given] = self.const.setdefault("options", Given({}, origin)).value
+        kept.update({key: Given(value, origin) for key, value in pairs.items()})
 
 
 def _seconds(low: float, high: float) -> Callable[[str], float]:
@@ -68,7 +92,9 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
         except ValueError:
             value = float("nan")
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: must be seconds, a number from {low:g} to {high:g}")
+            raise argparse.ArgumentTypeError(
+                f"invalid value {text!r}: expected seconds from {low:g} to {high:g}"
+            )
         return value
 
     return parse
@@ -77,12 +103,6 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
 _watch = _seconds(0.1, 86400.0)
 _wait = _seconds(0.1, 86400.0)
 _pause = _seconds(0.0, 3600.0)
-
-
-def _path(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("'': must be the path of a settings file")
-    return text
 
 
 def _nodes(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +138,7 @@ def _hold(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one line of JSON")
+    _json(parser)
     parser.add_argument(
         "--watch",
         nargs="?",
@@ -127,6 +147,10 @@ def _status(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="read each so many seconds (1) until Ctrl-C; prints changes, with --json every reading",
     )
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one line of JSON")
 
 
 def _on_off(parser: argparse.ArgumentParser) -> None:
@@ -157,39 +181,47 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "wp": ("the write protection of the HAT's EEPROM", _on_off),
     "backends": ("the backends that are installed, and which can be used here", _nothing),
     "boards": ("the boards that are known, and which is fitted here", _nothing),
+    "settings": ("the settings that are in force, and where each comes from", _json),
     "version": ("the version of this program", _nothing),
     "completion": ("a script that lets a shell complete this command", _shell),
 }
 
 
+def _settings_parser(kept: Layer) -> _Parser:
+    """The options that give settings, which stand before the command or after it."""
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    add = parser.add_argument_group("settings").add_argument
+    for name, found in (("backend", "found out from the board"), ("board", "found out"), ("spacing", "2.0")):
+        option = OPTIONS[name]
+        help_ = f"{option.help} ({found})"
+        add(option.flag, action=_Setting, const=kept, metavar=option.metavar, help=help_)
+    add("--config", action=_Setting, const=kept, metavar="FILE", help="settings file, TOML")
+    option = OPTIONS["options"]
+    add(*option.flags, dest="options", action=_Pair, const=kept, metavar=option.metavar, help=option.help)
+    add("--bus", action=_Pair, const=kept, help="short for -o bus=BUS: number or device of the I2C bus")
+    add(
+        "--address",
+        action=_Pair,
+        const=kept,
+        help="short for -o address=ADDRESS: of the expander, such as 0x20",
+    )
+    return parser
+
+
 def build_parser(commands: Collection[str] = _COMMANDS) -> argparse.ArgumentParser:
     """The parser; with only some of the commands where it is known which one is meant."""
+    kept: Layer = {}
+    settings = _settings_parser(kept)
     parser = _Parser(
         prog=PROGRAM,
         description="Switches the nodes of a Raspberry Pi Cluster HAT.",
         epilog=_EXITS,
+        parents=[settings],
     )
-    parser.set_defaults(shortcuts=[])
-    add = parser.add_argument
-    add("--version", action="version", version=f"%(prog)s {_version()}")
-    add("--backend", metavar="NAME", help="gpiod, sysfs, i2c, sim or a plugin's (found out from the board)")
-    add("--board", metavar="VERSION", help="version of the HAT, such as 2.3 (found out)")
-    add("--bus", action=_Shortcut, help="short for -o bus=BUS: number or device of the I2C bus")
-    add(
-        "--address", action=_Shortcut, help="short for -o address=ADDRESS: that of the expander, such as 0x20"
-    )
-    add("--spacing", metavar="SECONDS", help="between two power-ups (2.0)")
-    add("--config", metavar="FILE", type=_path, help="settings file, TOML")
-    add(
-        "-o",
-        dest="option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the backend; may be repeated",
-    )
+    parser.set_defaults(settings=kept)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands_of = parser.add_subparsers(
-        title="commands (options stand before them)",
+        title="commands (options may stand before or after them)",
         dest="command",
         metavar="COMMAND",
         required=True,
@@ -197,9 +229,8 @@ def build_parser(commands: Collection[str] = _COMMANDS) -> argparse.ArgumentPars
     )
     for name in commands:
         summary, add_arguments = _COMMANDS[name]
-        add_arguments(
-            commands_of.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        )
+        description = f"{summary[0].upper()}{summary[1:]}."
+        add_arguments(commands_of.add_parser(name, help=summary, description=description, parents=[settings]))
     return parser
 
 
@@ -210,21 +241,33 @@ def _version() -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Raises `SettingError`, or `SystemExit` after ``--help`` and ``--version``."""
+    """Reads the command's arguments.
+
+    Returns:
+        The command's own arguments, and ``settings``, which maps names to what options gave.
+
+    Raises:
+        SettingError: The arguments are wrong.
+        SystemExit: After ``--help`` and ``--version``.
+    """
     command = next((word for word in argv if word in _COMMANDS), None)
     if command and "-h" not in argv and "--help" not in argv:
         # A dozen parsers take longer to build than a status takes to read.
         try:
-            args, rest = build_parser([command]).parse_known_args(argv)
-            if not rest:
-                return args
+            return _parse(build_parser([command]), argv)
         except SettingError:
             pass  # the whole parser says it better
     parser = build_parser()
     _check_options(argv)
+    return _parse(parser, argv)
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
-    if rest:
-        raise SettingError(_leftover(args.command, rest))
+    if rest and "nodes" in args and not any(word.startswith("-") for word in rest):
+        args.nodes += rest  # argparse takes no second group of them, after an option
+    elif rest:
+        raise SettingError(f"{args.command} takes no {rest[0]!r} (see '{PROGRAM} {args.command} --help')")
     return args
 
 
@@ -233,13 +276,5 @@ def _check_options(argv: Sequence[str]) -> None:
     for word in argv:
         if word in _COMMANDS:
             return
-        if word.startswith("--") and word.partition("=")[0] not in OPTIONS:
-            raise SettingError(f"there is no option {word!r}: there are {', '.join(OPTIONS)}")
-
-
-def _leftover(command: str, rest: Sequence[str]) -> str:
-    see = f"(see '{PROGRAM} {command} --help')"
-    option = rest[0].partition("=")[0]
-    if option in OPTIONS:
-        return f"{option} stands before the command: {PROGRAM} {option} ... {command} {see}"
-    return f"{command} takes no {rest[0]!r} {see}"
+        if word.startswith("--") and (option := word.partition("=")[0]) not in GLOBAL_OPTIONS:
+            raise unknown("option", option, GLOBAL_OPTIONS)

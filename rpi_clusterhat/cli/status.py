@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    with open_cluster(args, signals) as hat:
+    with open_cluster(args, out, signals) as hat:
         show = _as_json if args.json else _as_table
         if args.watch is None:
             out.line(show(hat.status()))

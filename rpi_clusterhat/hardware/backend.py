@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import (
-    SettingError,
-)
+from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat.settings import Option, Parser, parse_bool, parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ __all__ = [
     "Line",
     "OpenRequest",
     "Option",
+    "Parser",
     "Plugin",
     "SupportsSetUp",
     "SupportsSimulation",
@@ -161,16 +161,6 @@ class OpenRequest(Frozen):
         claimed.add(what)
 
 
-class Option(Frozen):
-    """An option of a plugin, which users give as ``-o NAME=VALUE`` or under ``options`` in a file."""
-
-    name: str
-    parse: Callable[[str], Any]
-    """Makes the value from text, or raises a ValueError whose text says what is allowed."""
-    default: Any
-    help: str
-
-
 def _usable(options: Mapping[str, Any]) -> None:
     del options
 
@@ -192,49 +182,3 @@ class Plugin(Frozen):
     """
     board: str | None = None
     """For simulations: the version of the board, where no setting gives one."""
-
-
-def parse_bool(text: str) -> bool:
-    """Parses an option that is yes or no.
-
-    Args:
-        text: ``yes``, ``true``, ``on`` or ``1``, or their opposites, in upper or lower case.
-
-    Raises:
-        ValueError: The text is something else.
-    """
-    word = text.strip().lower()
-    if word in ("1", "yes", "true", "on"):
-        return True
-    if word in ("0", "no", "false", "off"):
-        return False
-    raise ValueError("yes or no")
-
-
-def parse_int(low: int, high: int, *, form: str = "d") -> Callable[[str], int]:
-    """Makes a parser for a whole number, decimal or ``0x`` hexadecimal.
-
-    Args:
-        low: The least number allowed.
-        high: The greatest number allowed.
-        form: How errors show the bounds: ``d`` in decimal, ``x`` in hexadecimal.
-
-    Returns:
-        A function for `Option`: it takes text, and raises ValueError where the text is no such number.
-    """
-
-    def parse(text: str) -> int:
-        allowed = (
-            f"a number from {low:#{form}} to {high:#{form}}"
-            if form == "x"
-            else f"a number from {low} to {high}"
-        )
-        try:
-            value = int(text, 0)
-        except ValueError:
-            raise ValueError(allowed) from None
-        if not low <= value <= high:
-            raise ValueError(allowed)
-        return value
-
-    return parse

@@ -10,7 +10,9 @@ import os
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import BoardNotFoundError, SettingError
+from rpi_clusterhat.errors import BoardNotFoundError
+from rpi_clusterhat.settings.vendor import SOCKETS
+from rpi_clusterhat.validate import invalid
 
 from .backend import Line
 
@@ -21,7 +23,7 @@ __all__ = ["DEVICE_TREE", "KINDS", "Board", "Role", "board", "detect"]
 
 DEVICE_TREE = "/proc/device-tree/hat"
 PRODUCT = "ZC4:ClusterHAT"
-SIZE = 4
+SIZE = SOCKETS
 
 
 class Role(Frozen):
@@ -120,13 +122,13 @@ KINDS: Mapping[str, Kind] = {
 _ALLOWED = "1.x, 2.x or 3.x with x from 0 to 15, such as 2.3"
 
 
-def board(version: str, size: int = SIZE, *, where: str = "board") -> Board:
+def board(version: str, size: int = SIZE, *, where: object = "") -> Board:
     """Looks up a board by its version.
 
     Args:
         version: Such as ``2.3``.
         size: How many sockets are in use, 1 to 4.
-        where: What an error names as the place of the setting.
+        where: Where the setting comes from, for errors.
 
     Raises:
         SettingError: There is no such version, or no such number of sockets.
@@ -134,9 +136,9 @@ def board(version: str, size: int = SIZE, *, where: str = "board") -> Board:
     major, dot, minor = version.strip().lower().removeprefix("v").partition(".")
     known = major in ("1", "2", "3") and dot and minor.isascii() and minor.isdigit() and len(minor) <= 2
     if not known or int(minor) > 15:
-        raise SettingError(f"{where}: there is no Cluster HAT of version {version!r}: it must be {_ALLOWED}")
+        raise invalid("board", version, _ALLOWED, where)
     if not 1 <= size <= SIZE:
-        raise SettingError(f"{where}: {size} nodes: a Cluster HAT has 1 to {SIZE}")
+        raise invalid("nodes", size, f"a whole number from 1 to {SIZE}", where)
     version = f"{major}.{int(minor)}"
     kind = KINDS["2.0" if version == "2.0" else major]
     return Board(version, size, kind.power, kind.functions, major != "1", kind.backends)

@@ -11,9 +11,10 @@ from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import (
     AmbiguousBackendError,
     BackendUnavailableError,
-    SettingError,
     UnknownBackendError,
 )
+from rpi_clusterhat.settings.option import read_value
+from rpi_clusterhat.settings.sources import Given, Origin, unknown
 
 from .backend import Plugin
 
@@ -124,45 +125,33 @@ def load(name: str) -> Plugin:
 
 
 def parse_options(
-    name: str, plugin: Plugin, given: Mapping[str, object], where: str | Mapping[str, str]
+    name: str, plugin: Plugin, given: Mapping[str, object], where: str | Origin | Mapping[str, Origin]
 ) -> dict[str, Any]:
-    """Parses the options that a user gave for a backend.
+    """Reads the options of a plugin.
 
-    Values that are no text are turned into text first, so that ``32``, ``"32"`` and ``"0x20"`` are the same.
+    A number may be given as text, so that ``32``, ``"32"`` and ``"0x20"`` are one. In names ``-`` and ``_``
+    are alike.
 
     Args:
         name: The backend's name, for errors.
-        plugin: The backend's plugin, which knows its options.
-        given: The values by option.
-        where: The place that errors name, or one for each key of ``given``.
+        plugin: The plugin.
+        given: The options that are set, by name.
+        where: Where they come from, for errors; or where each of them comes from.
 
     Returns:
-        A value for each option of the plugin, its default where none was given.
+        A value for each option that the plugin has.
 
     Raises:
-        SettingError: There is no such option, or its value is not allowed.
+        SettingError: The plugin has no such option, or a value is none that it takes.
     """
-
-    def place(key: str) -> str:
-        return where if isinstance(where, str) else where[key]
-
+    if isinstance(where, str):
+        where = Origin("argument", where)
     known = {option.name: option for option in plugin.options}
-    for key in given:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise SettingError(f"{place(key)}: the backend {name} has no option {key!r}: it has {allowed}")
-    values: dict[str, Any] = {}
-    for option in plugin.options:
-        if option.name not in given:
-            values[option.name] = option.default
-            continue
-        value = given[option.name]
-        text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-        try:
-            if "\0" in text:
-                raise ValueError("text without NUL characters")
-            values[option.name] = option.parse(text)
-        except ValueError as error:
-            shown = text if text.isprintable() else repr(text)
-            raise SettingError(f"{place(option.name)}: {option.name}={shown}: must be {error}") from error
+    values = {option.name: option.default for option in plugin.options}
+    for key, value in given.items():
+        origin = where if isinstance(where, Origin) else where[key]
+        option = known.get(key.replace("-", "_"))
+        if option is None:
+            raise unknown("option", key, known, origin, of=f"the backend {name}")
+        values[option.name] = read_value(option.parse, Given(value, origin), f"option {option.name}")
     return values

@@ -44,14 +44,16 @@ def open_board(
     """
     plugin = load(said.backend) if said.backend else None
     if said.backend and plugin:  # what is wrong with them is said before a board is looked for
-        parse_options(said.backend, plugin, said.options, said.options_where)
+        parse_options(said.backend, plugin, said.options, said.option_origins)
     version = said.version or (plugin.board if plugin else None)
     if version is None:
         version = detect(device_tree)
-    one = board(version, **({} if said.nodes is None else {"size": said.nodes}), where=said.where)
+    one = board(
+        version, **({} if said.nodes is None else {"size": said.nodes}), where=said.origins.get("board", "")
+    )
 
     def open_with(name: str, plugin: Plugin) -> Backend:
-        options = parse_options(name, plugin, said.options, said.options_where)
+        options = parse_options(name, plugin, said.options, said.option_origins)
         return plugin.open(OpenRequest(one.lines, options, clock, settings.lock_dir, shared, one.expander))
 
     if said.backend and plugin:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.settings import Settings, default_lock_dir, load_settings, parse_pairs
+from rpi_clusterhat.settings import library as settings_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,27 +197,27 @@ def test_one_board_said_above_sets_the_list_below_aside_and_the_other_way_round(
 # What is wrong, and where --------------------------------------------------------------------------------
 
 KINDS: list[tuple[str, str, str]] = [
-    ("board", "2.3", "must be text"),
-    ("board", "''", "must be text"),
-    ("backend", "3", "must be text"),
-    ("rail", "true", "must be text"),
-    ("lock_dir", "[]", "must be text"),
-    ("nodes", "0", "must be a whole number from 1 to 4"),
-    ("nodes", "5", "must be a whole number from 1 to 4"),
-    ("nodes", "-1", "must be a whole number from 1 to 4"),
-    ("nodes", "2.0", "must be a whole number from 1 to 4"),
-    ("nodes", "true", "must be a whole number from 1 to 4"),
-    ("nodes", "'²'", "must be a whole number from 1 to 4"),
-    ("spacing", "-1", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "3601", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "nan", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "inf", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "true", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "'soon'", "must be seconds, a number from 0 to 3600"),
-    ("spacing", "1" + "0" * 400, "must be seconds, a number from 0 to 3600"),
-    ("options", "7", "must be a table of options"),
-    ("boards", "'2.3'", "must be a list of boards"),
-    ("boards", "[]", "needs at least one board"),
+    ("board", "2.3", 'text in quotes, "2.3"'),
+    ("board", "''", "text that is not empty"),
+    ("backend", "3", "text in quotes"),
+    ("rail", "true", "text in quotes"),
+    ("lock_dir", "[]", "text in quotes"),
+    ("nodes", "0", "a whole number from 1 to 4"),
+    ("nodes", "5", "a whole number from 1 to 4"),
+    ("nodes", "-1", "a whole number from 1 to 4"),
+    ("nodes", "2.0", "a whole number from 1 to 4"),
+    ("nodes", "true", "a whole number from 1 to 4"),
+    ("nodes", "'²'", "a whole number from 1 to 4"),
+    ("spacing", "-1", "seconds from 0 to 3600"),
+    ("spacing", "3601", "seconds from 0 to 3600"),
+    ("spacing", "nan", "seconds from 0 to 3600"),
+    ("spacing", "inf", "seconds from 0 to 3600"),
+    ("spacing", "true", "seconds from 0 to 3600"),
+    ("spacing", "'soon'", "seconds from 0 to 3600"),
+    ("spacing", "1" + "0" * 400, "seconds from 0 to 3600"),
+    ("options", "7", "a table of options"),
+    ("boards", "'2.3'", "a list of boards"),
+    ("boards", "[]", "at least one board"),
 ]
 
 
@@ -228,8 +228,8 @@ def test_a_wrong_value_names_file_and_key_and_what_is_allowed(
     with pytest.raises(SettingError) as caught:
         load(toml=f"{key} = {value}")
     text = str(caught.value)
-    assert text.startswith(f"{tmp_path}/hat.toml: {key}: ")
-    assert allowed in text
+    assert text.startswith(f"Invalid value for {key}: ")
+    assert text.endswith(f" (from {tmp_path}/hat.toml: {key}): expected {allowed}")
     assert "\n" not in text
 
 
@@ -241,12 +241,12 @@ def test_a_wrong_value_of_one_of_several_boards_names_the_board(
 ) -> None:
     with pytest.raises(SettingError) as caught:
         load(toml=f'boards = [{{board = "2.3"}}, {{{key} = {value}}}]')
-    assert str(caught.value).startswith(f"{tmp_path}/hat.toml: boards: board 2: {key}: ")
-    assert allowed in str(caught.value)
+    assert str(caught.value).startswith(f"Invalid value for {key}: ")
+    assert str(caught.value).endswith(f" (from {tmp_path}/hat.toml: {key} of board 2): expected {allowed}")
 
 
 def test_a_version_without_quotes_is_told_how_to_write_it(load: Load) -> None:
-    with pytest.raises(SettingError, match=r'in quotes, "2\.3"$'):
+    with pytest.raises(SettingError, match=r'expected text in quotes, "2\.3"$'):
         load(toml="board = 2.3")
 
 
@@ -255,31 +255,61 @@ def test_a_version_without_quotes_is_told_how_to_write_it(load: Load) -> None:
     [
         (
             "bord = '2.3'",
-            "hat.toml: unknown key 'bord': it must be one of board, backend, nodes, rail, ",
+            (
+                "Unknown setting 'bord' (from FILE: bord): did you mean board? "
+                "Known are board, backend, nodes, rail, options, spacing, lock_dir, boards"
+            ),
         ),
         (
             "boards = [{bord = '2.3'}]",
-            "hat.toml: boards: board 1: unknown key 'bord': it must be one of ",
+            (
+                "Unknown setting 'bord' (from FILE: bord of board 1): did you mean board? "
+                "Known are board, backend, nodes, rail, options"
+            ),
         ),
-        ("boards = ['2.3']", "hat.toml: boards: board 1: must be a table such as {board = '2.3'}, not '2.3'"),
-        ("board = '2.3'\nboards = []", "hat.toml: boards: give either board or boards, not both"),
-        ("board = ", "hat.toml: is not TOML: "),
+        ("xyz = 1", "Unknown setting 'xyz' (from FILE: xyz). Known are board, backend, "),
+        (
+            "boards = ['2.3']",
+            "Invalid value for board 1: '2.3' (from FILE: boards): expected a table such as {board = '2.3'}",
+        ),
+        ("board = '2.3'\nboards = []", "Set either board or boards, not both (from FILE: boards)"),
+        ("lock-dir = '/a'\nlock_dir = '/b'", "Setting lock_dir is set twice (from FILE: lock_dir)"),
+        (
+            "[options]\na-b = 1\na_b = 1",
+            "Invalid value for options: {'a-b': 1, 'a_b': 1} (from FILE: options): expected a_b only once",
+        ),
+        ("board = ", "Cannot read FILE (from config): the file is not TOML: "),
     ],
 )
 def test_a_wrong_file(load: Load, tmp_path: Path, toml: str, text: str) -> None:
     with pytest.raises(SettingError) as caught:
         load(toml=toml)
-    assert str(caught.value).startswith(f"{tmp_path}/{text}")
+    assert str(caught.value).startswith(text.replace("FILE", f"{tmp_path}/hat.toml"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("env", "text"),
     [
-        ({"NODES": "many"}, "RPI_CLUSTERHAT_NODES: 'many': must be a whole number from 1 to 4"),
-        ({"SPACING": "2s"}, "RPI_CLUSTERHAT_SPACING: '2s': must be seconds, a number from 0 to 3600"),
-        ({"OPTIONS": "bus"}, "RPI_CLUSTERHAT_OPTIONS: 'bus': must be KEY=VALUE"),
-        ({"OPTIONS": "name='x"}, "RPI_CLUSTERHAT_OPTIONS: No closing quotation"),
+        (
+            {"NODES": "x"},
+            "Invalid value for nodes: 'x' (from RPI_CLUSTERHAT_NODES): expected a whole number from 1 to 4",
+        ),
+        (
+            {"SPACING": "2s"},
+            "Invalid value for spacing: '2s' (from RPI_CLUSTERHAT_SPACING): expected seconds from 0 to 3600",
+        ),
+        (
+            {"OPTIONS": "bus"},
+            "Invalid value for options: 'bus' (from RPI_CLUSTERHAT_OPTIONS): expected KEY=VALUE",
+        ),
+        (
+            {"OPTIONS": "name='x"},
+            (
+                'Invalid value for options: "name=\'x" (from RPI_CLUSTERHAT_OPTIONS): '
+                "expected words of a shell (No closing quotation)"
+            ),
+        ),
     ],
 )
 def test_a_wrong_variable(load: Load, env: dict[str, str], text: str) -> None:
@@ -291,10 +321,31 @@ def test_a_wrong_variable(load: Load, env: dict[str, str], text: str) -> None:
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        ({"spacing": object}, "spacing: <class 'object'>: must be seconds, a number from 0 to 3600"),
-        ({"boards": "2.3"}, "boards: must be a list of boards"),
-        ({"options": "bus=1"}, "options: 'bus=1': must be a table of options"),
-        ({"board": "2.3", "boards": ["2.3"]}, "boards: give either board or boards, not both"),
+        (
+            {"spacing": object},
+            "Invalid value for spacing: <class 'object'>: expected seconds from 0 to 3600",
+        ),
+        ({"spacing": [2]}, "Invalid value for spacing: [2]: expected seconds from 0 to 3600"),
+        ({"boards": "2.3"}, "Invalid value for boards: '2.3': expected a list of boards"),
+        (
+            {"boards": [{"board": True}]},
+            "Invalid value for board: True (from board of board 1): expected text",
+        ),
+        (
+            {"boards": [{"bord": "2.3"}]},
+            (
+                "Unknown setting 'bord' (from board 1): did you mean board? "
+                "Known are board, backend, nodes, rail, options"
+            ),
+        ),
+        ({"options": "bus=1"}, "Invalid value for options: 'bus=1': expected a table of options"),
+        ({"options": {1: 2}}, "Invalid value for options: {1: 2}: expected a table whose keys are text"),
+        ({"board": "2.3", "boards": ["2.3"]}, "Set either board or boards, not both"),
+        ({"board": 2.3}, "Invalid value for board: 2.3: expected text"),
+        ({"rail": True}, "Invalid value for rail: True: expected text"),
+        ({"lock_dir": ["/run"]}, "Invalid value for lock_dir: ['/run']: expected text"),
+        ({"backend": b"sim"}, "Invalid value for backend: b'sim': expected text"),
+        ({"nodes": 2.0}, "Invalid value for nodes: 2.0: expected a whole number from 1 to 4"),
     ],
 )
 def test_a_wrong_argument(load: Load, code: dict[str, object], text: str) -> None:
@@ -305,14 +356,14 @@ def test_a_wrong_argument(load: Load, code: dict[str, object], text: str) -> Non
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     missing, folder = str(tmp_path / "missing.toml"), str(tmp_path)
-    with pytest.raises(SettingError, match=r"missing\.toml: cannot be read: No such file"):
+    with pytest.raises(SettingError, match=r"missing\.toml \(from .*\): No such file"):
         load_settings({}, config=missing, env={})
-    with pytest.raises(SettingError, match=r"missing\.toml: cannot be read: No such file"):
+    with pytest.raises(SettingError, match=r"missing\.toml \(from .*\): No such file"):
         load_settings({}, env={"RPI_CLUSTERHAT_CONFIG": missing})
-    with pytest.raises(SettingError, match="cannot be read: Is a directory"):
+    with pytest.raises(SettingError, match=r"^Cannot read .* \(from config\): Is a directory$"):
         load_settings({}, config=folder, env={})
     (tmp_path / "bytes.toml").write_bytes(b"board = '\xff'")
-    with pytest.raises(SettingError, match="is not TOML"):
+    with pytest.raises(SettingError, match="the file is not TOML: "):
         load_settings({}, config=str(tmp_path / "bytes.toml"), env={})
 
 
@@ -339,7 +390,9 @@ def test_the_process_environment_is_asked_where_no_other_is_given(monkeypatch: p
 @pytest.mark.parametrize("text", ["bus", "=1", ""])
 def test_pairs(text: str) -> None:
     assert parse_pairs(["a=b=c", "d="], "-o") == {"a": "b=c", "d": ""}
-    with pytest.raises(SettingError, match=r"^-o: .* must be KEY=VALUE$"):
+    with pytest.raises(
+        SettingError, match=r"^Invalid value for options: .* \(from -o\): expected KEY=VALUE$"
+    ):
         parse_pairs([text], "-o")
 
 
@@ -371,23 +424,30 @@ def test_the_vendors_file(load: Load, line: str, expected: tuple[Any, ...]) -> N
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("CLUSTERCTRL_DELAY=soon", "CLUSTERCTRL_DELAY: 'soon': must be seconds, a number from 0 to 3600"),
-        ("CLUSTERHAT_SIZE=all", "CLUSTERHAT_SIZE: 'all': must be a whole number from 1 to 4"),
-        ("CLUSTERHAT_SIZE=0", "CLUSTERHAT_SIZE: 0: must be a whole number from 1 to 4"),
+        (
+            "CLUSTERCTRL_DELAY=soon",
+            "spacing: 'soon' (from FILE: CLUSTERCTRL_DELAY): expected seconds from 0 to 3600",
+        ),
+        (
+            "CLUSTERHAT_SIZE=all",
+            "nodes: 'all' (from FILE: CLUSTERHAT_SIZE): expected a whole number from 1 to 4",
+        ),
+        ("CLUSTERHAT_SIZE=0", "nodes: 0 (from FILE: CLUSTERHAT_SIZE): expected a whole number from 1 to 4"),
     ],
 )
 def test_a_wrong_value_in_the_vendors_file(load: Load, tmp_path: Path, line: str, text: str) -> None:
     with pytest.raises(SettingError) as caught:
         load(vendor=line)
-    assert str(caught.value) == f"{tmp_path}/clusterctrl: {text}"
+    assert str(caught.value) == "Invalid value for " + text.replace("FILE", f"{tmp_path}/clusterctrl")
 
 
 def test_a_wrong_version_in_the_vendors_file_is_told_with_its_place(load: Load, tmp_path: Path) -> None:
     [said] = load(vendor="CLUSTERHAT_FORCE=9.9").boards
-    with pytest.raises(
-        SettingError, match=rf"^{tmp_path}/clusterctrl: CLUSTERHAT_FORCE: there is no Cluster HAT"
-    ):
-        board(said.version or "", where=said.where)
+    with pytest.raises(SettingError) as caught:
+        board(said.version or "", where=said.origins["board"])
+    assert str(caught.value).startswith(
+        f"Invalid value for board: '9.9' (from {tmp_path}/clusterctrl: CLUSTERHAT_FORCE): expected 1.x, 2.x"
+    )
 
 
 WORDS = st.sampled_from(["CLUSTERHAT_FORCE", "CLUSTERHAT_SIZE", "CLUSTERCTRL_DELAY", *"=#'4²", "\n"])
@@ -451,7 +511,10 @@ def test_each_option_is_blamed_on_its_own_place(tmp_path: Path) -> None:
     [said] = load_settings(
         {"options": {"idle": 0.1}}, config=str(file), env={}, vendor_file="/nowhere"
     ).boards
-    assert said.options_where == {"idle": "options", "capacity": f"{file}: options"}
+    assert {key: str(origin) for key, origin in said.option_origins.items()} == {
+        "idle": "",
+        "capacity": f"{file}: options.capacity",
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from rpi_clusterhat import settings as settings_module
 from rpi_clusterhat.cli import main
 from rpi_clusterhat.hardware import boards
+from rpi_clusterhat.settings import library as settings_module
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 
 if TYPE_CHECKING:

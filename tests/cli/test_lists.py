@@ -84,7 +84,7 @@ def test_options_apply_to_the_backends_that_have_them(command: Command, expander
     ("argv", "words"),
     [
         (["-o", "speed=3"], ("-o", "'speed'")),
-        (["--bus", "two"], ("--bus two", "0 to 1023")),
+        (["--bus", "two"], ("--bus", "'two'", "0 to 1023")),
         (["--backend", "i2c", "-o", "state=x"], ("'state'", "bus, address")),
     ],
 )

@@ -303,5 +303,5 @@ def test_wrong_seconds_switch_nothing(
 ) -> None:
     result = command(*HAT, *words)
     assert result.code == 2
-    assert "must be seconds" in result.err
+    assert "expected seconds" in result.err
     assert expander.writes == 0

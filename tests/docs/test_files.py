@@ -30,7 +30,7 @@ def test_a_settings_file_is_one(name: str) -> None:
         if said.version is not None:
             boards.board(said.version, said.nodes or 4)
         assert said.backend is not None
-        parse_options(said.backend, load(said.backend), said.options, said.options_where)
+        parse_options(said.backend, load(said.backend), said.options, said.option_origins)
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -59,8 +59,8 @@ def test_a_version_that_does_not_exist(text: str) -> None:
     with pytest.raises(SettingError) as caught:
         board(text, where="hat.toml: board")
     assert str(caught.value) == (
-        f"hat.toml: board: there is no Cluster HAT of version {text!r}: "
-        "it must be 1.x, 2.x or 3.x with x from 0 to 15, such as 2.3"
+        f"Invalid value for board: {text!r} (from hat.toml: board): "
+        "expected 1.x, 2.x or 3.x with x from 0 to 15, such as 2.3"
     )
 
 
@@ -73,8 +73,10 @@ def test_a_board_with_fewer_nodes_still_has_all_its_sockets(size: int) -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 5])
 def test_a_board_has_one_to_four_nodes(size: int) -> None:
-    with pytest.raises(SettingError, match=rf"^nodes: {size} nodes: a Cluster HAT has 1 to 4$"):
-        board("2.3", size, where="nodes")
+    with pytest.raises(
+        SettingError, match=rf"^Invalid value for nodes: {size}: expected a whole number from 1 to 4$"
+    ):
+        board("2.3", size)
 
 
 @pytest.mark.parametrize("active_low", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,6 @@ from rpi_clusterhat.hardware.discovery import GROUP, Installed, installed, load,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rpi_clusterhat.hardware.backend import Backend
 
@@ -163,6 +163,7 @@ PLUGIN = Plugin(
         Option("bus", parse_int(0, 9), 1, "number of the bus"),
         Option("address", parse_int(0x03, 0x77, form="x"), 0x20, "address"),
         Option("quiet", parse_bool, False, "says less"),
+        Option("note", str, "", "text that is kept"),
     ),
     open=never_open,
 )
@@ -171,26 +172,51 @@ PLUGIN = Plugin(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {"bus": 1, "address": 0x20, "quiet": False}),
+        ({}, {}),
         ({"bus": 2, "address": "0x21", "quiet": True}, {"bus": 2, "address": 0x21, "quiet": True}),
         ({"bus": " 2 ", "address": "33", "quiet": "Yes"}, {"bus": 2, "address": 0x21, "quiet": True}),
-        ({"address": 33, "quiet": False}, {"bus": 1, "address": 33, "quiet": False}),
+        ({"address": 33, "quiet": False}, {"address": 33}),
+        ({"note": 3}, {"note": "3"}),
+        ({"note": Path("/a")}, {"note": "/a"}),
     ],
 )
 def test_options(given: dict[str, object], expected: dict[str, object]) -> None:
-    assert parse_options("mine", PLUGIN, given, "-o") == expected
+    defaults = {"bus": 1, "address": 0x20, "quiet": False, "note": ""}
+    assert parse_options("mine", PLUGIN, given, "-o") == {**defaults, **expected}
 
 
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"buss": 1}, "hat.toml: the backend mine has no option 'buss': it has bus, address, quiet"),
-        ({"bus": 10}, "hat.toml: bus=10: must be a number from 0 to 9"),
-        ({"bus": "x"}, "hat.toml: bus=x: must be a number from 0 to 9"),
-        ({"bus": "1\n2"}, "hat.toml: bus='1\\n2': must be a number from 0 to 9"),
-        ({"bus": None}, "hat.toml: bus=None: must be a number from 0 to 9"),
-        ({"address": "0x78"}, "hat.toml: address=0x78: must be a number from 0x3 to 0x77"),
-        ({"quiet": "maybe"}, "hat.toml: quiet=maybe: must be yes or no"),
+        (
+            {"buss": 1},
+            (
+                "Unknown option 'buss' of the backend mine (from hat.toml): did you mean bus? "
+                "Known are bus, address, quiet, note"
+            ),
+        ),
+        ({"bus": 10}, "Invalid value for option bus: 10 (from hat.toml): expected a number from 0 to 9"),
+        ({"bus": "x"}, "Invalid value for option bus: 'x' (from hat.toml): expected a number from 0 to 9"),
+        (
+            {"bus": "1\n2"},
+            "Invalid value for option bus: '1\\n2' (from hat.toml): expected a number from 0 to 9",
+        ),
+        ({"bus": None}, "Invalid value for option bus: None (from hat.toml): expected a number from 0 to 9"),
+        ({"bus": True}, "Invalid value for option bus: True (from hat.toml): expected a number from 0 to 9"),
+        ({"bus": [1]}, "Invalid value for option bus: [1] (from hat.toml): expected a number from 0 to 9"),
+        (
+            {"address": "0x78"},
+            "Invalid value for option address: '0x78' (from hat.toml): expected a number from 0x3 to 0x77",
+        ),
+        ({"quiet": "maybe"}, "Invalid value for option quiet: 'maybe' (from hat.toml): expected yes or no"),
+        ({"quiet": None}, "Invalid value for option quiet: None (from hat.toml): expected yes or no"),
+        ({"note": None}, "Invalid value for option note: None (from hat.toml): expected a number or text"),
+        ({"note": True}, "Invalid value for option note: True (from hat.toml): expected a number or text"),
+        ({"note": ["a"]}, "Invalid value for option note: ['a'] (from hat.toml): expected a number or text"),
+        (
+            {"note": "a\0"},
+            "Invalid value for option note: 'a\\x00' (from hat.toml): expected text without NUL characters",
+        ),
     ],
 )
 def test_a_wrong_option(given: dict[str, object], text: str) -> None:
@@ -200,12 +226,16 @@ def test_a_wrong_option(given: dict[str, object], text: str) -> None:
 
 
 def test_a_plugin_without_options_says_so() -> None:
-    with pytest.raises(SettingError, match=r"^-o: the backend mine has no option 'bus': it has none$"):
+    with pytest.raises(
+        SettingError, match=r"^Unknown option 'bus' of the backend mine \(from -o\)\. Known are none$"
+    ):
         parse_options("mine", PLUGIN.replaced(options=()), {"bus": 1}, "-o")
 
 
 @given(
-    st.dictionaries(st.sampled_from(["bus", "address", "quiet"]), st.text() | st.integers() | st.booleans())
+    st.dictionaries(
+        st.sampled_from(["bus", "address", "quiet", "note"]), st.text() | st.integers() | st.booleans()
+    )
 )
 def test_no_option_raises_anything_but_a_setting_error(given: dict[str, Any]) -> None:
     try:

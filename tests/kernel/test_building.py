@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RPI_CLUSTERHAT_LAB", raising=False)
+    monkeypatch.delenv("CLUSTERHAT_TEST_LAB", raising=False)
 
 
 def _nothing(_tool: str) -> None:
@@ -80,5 +80,5 @@ def test_a_complete_one_is_not_built_again(
 def test_the_place_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     assert building.default_place().startswith("/elsewhere/rpi-clusterhat/kernel-lab-")
-    monkeypatch.setenv("RPI_CLUSTERHAT_LAB", "/said")
+    monkeypatch.setenv("CLUSTERHAT_TEST_LAB", "/said")
     assert building.default_place() == "/said"

@@ -1,7 +1,7 @@
 """Takes the modules of ``inside/`` into the lab's kernel, all in one boot, and shows what came of each.
 
-With RPI_CLUSTERHAT_REQUIRE_KERNEL=1 a lab that is not built is a failure instead of a skip. With
-RPI_CLUSTERHAT_LAB_COVERAGE=FOLDER the coverage measured inside is left in that folder, to be combined.
+With CLUSTERHAT_TEST_REQUIRE_KERNEL=1 a lab that is not built is a failure instead of a skip. With
+CLUSTERHAT_TEST_LAB_COVERAGE=FOLDER the coverage measured inside is left in that folder, to be combined.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def place() -> str:
     place = building.default_place()
     if not building.is_built(place):
         missing = "kernel lab not built: run make kernel"
-        if os.environ.get("RPI_CLUSTERHAT_REQUIRE_KERNEL") == "1":
+        if os.environ.get("CLUSTERHAT_TEST_REQUIRE_KERNEL") == "1":
             pytest.fail(missing)
         pytest.skip(missing)
     return place
@@ -45,7 +45,7 @@ def cases(
     place: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[ET.Element]:
     """The inner tests of all modules that were selected."""
-    measured = os.environ.get("RPI_CLUSTERHAT_LAB_COVERAGE")
+    measured = os.environ.get("CLUSTERHAT_TEST_LAB_COVERAGE")
     results = measured or str(tmp_path_factory.mktemp("kernel"))
     names = {item.name for item in request.session.items}
     chosen = [os.path.join(INSIDE, f"{module}.py") for module in MODULES if f"test_inside[{module}]" in names]

@@ -3,7 +3,7 @@
     pytest_plugins = ["tests.proxy.browser"]
 
 and gets the fixture `browser`. Where there is none the tests are skipped, or fail if the environment has
-RPI_CLUSTERHAT_REQUIRE_CLIENTS=1.
+CLUSTERHAT_TEST_REQUIRE_CLIENTS=1.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for the whole run. `browser` hands it out clean."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if program is None or driver is None:
-        if os.environ.get("RPI_CLUSTERHAT_REQUIRE_CLIENTS") == "1":
+        if os.environ.get("CLUSTERHAT_TEST_REQUIRE_CLIENTS") == "1":
             pytest.fail("no chromium or no chromedriver: apt-get install chromium chromium-driver")
         pytest.skip("no chromium or no chromedriver")
     options = webdriver.ChromeOptions()

@@ -1,7 +1,7 @@
 """Real servers as nodes' services: nginx and Node.js, each a process on loopback for the time of a test.
 
 Where a program is missing the test is skipped, or fails if the environment has
-RPI_CLUSTERHAT_REQUIRE_CLIENTS=1.
+CLUSTERHAT_TEST_REQUIRE_CLIENTS=1.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def needed(program: str, package: str | None = None) -> str:
     path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if path is None:
         missing = f"no {program}: apt-get install {package or program}"
-        if os.environ.get("RPI_CLUSTERHAT_REQUIRE_CLIENTS") == "1":
+        if os.environ.get("CLUSTERHAT_TEST_REQUIRE_CLIENTS") == "1":
             pytest.fail(missing)
         pytest.skip(missing)
     return path

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from clusterhat_proxy.options import SETTINGS, Address, HashOn, OptionError, Options, parse, read_token
 from rpi_clusterhat import PoolSettings
-from rpi_clusterhat import settings as settings_module
+from rpi_clusterhat.settings import library as settings_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

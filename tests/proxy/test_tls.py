@@ -57,7 +57,7 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     if shutil.which("openssl") is None:
-        if os.environ.get("RPI_CLUSTERHAT_REQUIRE_CLIENTS") == "1":
+        if os.environ.get("CLUSTERHAT_TEST_REQUIRE_CLIENTS") == "1":
             pytest.fail("openssl is not installed")
         pytest.skip("openssl is not installed")
     return Authority(tmp_path_factory.mktemp("tls"))

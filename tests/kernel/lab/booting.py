@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-INSIDE = "RPI_CLUSTERHAT_INSIDE_LAB"
+INSIDE = "CLUSTERHAT_TEST_INSIDE_LAB"
 """Set in the environment of everything that runs inside."""
 
 

@@ -36,7 +36,7 @@ class CannotBuildError(Exception):
 
 def default_place() -> str:
     """Where the kernel of this checkout lies, built or not: another for other inputs."""
-    if place := os.environ.get("RPI_CLUSTERHAT_LAB"):
+    if place := os.environ.get("CLUSTERHAT_TEST_LAB"):
         return os.path.abspath(place)
     digest = hashlib.sha256(b"recipe %d" % RECIPE)
     for name in ("kernel.config", *(f"{module}.c" for module in MODULES)):
