@@ -78,28 +78,44 @@ class I2CBackend:
 
     @property
     def is_set_up(self) -> bool:
-        """False when the last look at the direction register found all pins to be inputs: nobody has set the
-        expander up since it got power. True before the first look."""
+        """Whether the expander has been set up since it got power, as the last read found.
+
+        An expander whose pins are all inputs has not. Before the first read this is True.
+        """
         return self._direction != _UNSET
 
     def read(self) -> dict[int, bool]:
-        """The levels at the pins, in two transactions that write nothing. A power loss is no error here:
-        `is_set_up` tells of it."""
+        """Reads the levels at the pins, in two transactions that write nothing.
+
+        A loss of power is no error here: `is_set_up` is False then.
+
+        Returns:
+            Levels by offset: True is high.
+
+        Raises:
+            BusError: The expander cannot be read.
+        """
         self._check_open()
         self._direction = self._registers.get(DIRECTION)
         self._expected = self._registers.get(INPUT)
         return {offset: bool(self._expected >> offset & 1) for offset in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:
-        """Switches lines in two transactions, verified at the pins, while no other process that uses this
-        library does. What the output register holds already is not written again.
+        """Switches lines in two transactions, under the lock of the expander, and reads them back.
 
-        A line that somebody made an input becomes an output again. A line that is not in ``levels`` is
-        left as it is, and does no harm if it is stuck.
+        What the output register holds already is not written again. A line that somebody made an input
+        becomes an output again. A line that is not in ``levels`` is left as it is, and does no harm if it is
+        stuck.
 
-        Raises `ValueError` for a line that this was not opened with, and writes nothing; `PowerLostError`
-        when the expander is not set up, and sets nothing up; `StuckLineError` when a line of ``levels``
-        reads back as the opposite, twice; `rpi_clusterhat.errors.LockTimeoutError`.
+        Args:
+            levels: Levels by offset: True is high.
+
+        Raises:
+            ValueError: The backend was not opened with one of the lines. Nothing is written.
+            PowerLostError: The expander is not set up. Nothing is set up.
+            StuckLineError: A line of ``levels`` reads back as the opposite, twice.
+            BusError: The expander cannot be read or written.
+            LockTimeoutError: Another process keeps the lock.
         """
         self._check_open()
         mask, wanted = self._bits(levels)
@@ -121,10 +137,15 @@ class I2CBackend:
             self._confirm(pins, value, mask)
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
-        """Gives the outputs their levels, then makes all eight pins outputs, and reads them back. Where
-        another process has set the expander up meanwhile, nothing is written: read again, then write.
+        """Gives the outputs their levels, then makes all eight pins outputs, and reads them back.
 
-        A line that is not in ``levels`` gets what the output register holds. Raises as `write` does.
+        Nothing is written if another process has set the expander up meanwhile: read again, then write.
+
+        Args:
+            levels: Levels by offset: True is high. Other lines get what the output register holds.
+
+        Raises:
+            ClusterHatError: As `write` does.
         """
         self._check_open()
         mask, wanted = self._bits(levels)

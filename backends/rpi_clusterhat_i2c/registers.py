@@ -101,8 +101,14 @@ class Registers:
         return self._try(lambda: self._put(writes))
 
     def update(self, register: int, change: Callable[[int], list[tuple[int, int]]]) -> int:
-        """Reads a register, lets ``change`` say from its value what is to be written, and does that as `put`
-        does. A new try reads the register again."""
+        """Reads a register and writes what follows from its value, as `put` does.
+
+        A retry reads the register again.
+
+        Args:
+            register: The register to read.
+            change: Returns, for its value, registers and values to write.
+        """
 
         def attempt() -> int:
             return self._put(change(self._bus.read_byte_data(self._address, register)))

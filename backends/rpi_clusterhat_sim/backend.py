@@ -92,8 +92,10 @@ class SimBackend:
 
     @property
     def private_rail(self) -> str | None:
-        """A name for the rails of this world among those that processes share; None for a world that is in
-        this process only."""
+        """The name of this world's rails among those that processes share.
+
+        It is None for a world that is in this process only.
+        """
         return self._shared.private_rail
 
     @property
@@ -130,8 +132,13 @@ class SimBackend:
         return {line.offset: levels[line.offset] for line in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:
-        """Raises what `read` does, `StuckLineError`, and `PowerLostError` where the bank was seen set up and
-        lost its power since."""
+        """Switches lines; see `rpi_clusterhat.hardware.backend.Backend.write`.
+
+        Raises:
+            StuckLineError: A line sticks at the opposite level.
+            PowerLostError: The bank was set up when it was read, and has lost its power since.
+            BusError: The bus was to fail.
+        """
         self._check_open()
         self._check_lines(levels)
         with self._shared.change() as world:
@@ -153,8 +160,14 @@ class SimBackend:
             self._is_set_up = True
 
     def addresses(self) -> dict[int, tuple[str, int]]:
-        """Host and port of each node, by offset, where nodes answer HTTP while they are up; empty where that
-        was not asked for. The first call starts it. Raises `BackendError` where there are no ports."""
+        """Says where nodes answer while they are up. The first call starts the service.
+
+        Returns:
+            Host and port by the offset of the node's line; empty if no service was asked for.
+
+        Raises:
+            BackendError: There are no free ports.
+        """
         self._check_open()
         servers = self._servers
         if servers is None:

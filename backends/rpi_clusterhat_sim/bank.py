@@ -30,8 +30,10 @@ class BusFault:
 
 
 class SimBank:
-    """The lines of one board. Come by it through `World.add_bank` and `World.bank`; may be used from any
-    thread."""
+    """The lines of one simulated board. It may be used from any thread.
+
+    `World.add_bank` and `World.bank` return it.
+    """
 
     def __init__(
         self,
@@ -183,8 +185,11 @@ class SimBank:
                 self._drive(time, low, None)
 
     def lose_power(self) -> None:
-        """The bank loses power for a moment and comes back as nobody has set it up: all lines off, but those
-        of nodes whose jumper says on."""
+        """Takes the bank's power away for a moment.
+
+        It comes back as a board that has not been set up: all lines are off, except those of nodes whose
+        jumper says on.
+        """
         with self._timeline.lock:
             time = self._note("power-lost", "")
             self.holders.clear()
@@ -211,8 +216,16 @@ class SimBank:
             self._settle(time, [offset])
 
     def fail_bus(self, access: int = 1, times: int | None = 1, *, gone: bool = False) -> None:
-        """The so many-th access from now fails with `TransientBusError`, and as many in all as ``times`` says
-        (None: from then on all); with ``gone``, from then on all with `DeviceGoneError`."""
+        """Has accesses fail with `TransientBusError`.
+
+        Args:
+            access: The first access that fails, where 1 is the next one.
+            times: How many accesses fail; None for all from then on.
+            gone: Whether all accesses from then on fail with `DeviceGoneError` instead.
+
+        Raises:
+            ValueError: ``access`` or ``times`` is less than 1.
+        """
         if access < 1 or not (times is None or times >= 1):
             raise ValueError("access and times count from 1")
         with self._timeline.lock:

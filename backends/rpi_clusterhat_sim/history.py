@@ -52,8 +52,11 @@ class _Run:
 
 
 def with_derived(entries: Iterable[Entry], rail_of: Callable[[str], str], now: float) -> list[SimulatedEvent]:
-    """All events in the order of time, and between them what followed by itself: a boot that ended, a node
-    that hung. Follows from the entries only: of a node whose ``on`` is no longer kept, nothing is derived."""
+    """Lists all events in the order of time, with those that followed by themselves.
+
+    These are a boot that ended or a node that hung. They follow from the entries only: nothing is derived
+    for a node whose ``on`` is no longer kept.
+    """
     found: list[SimulatedEvent] = []
     runs: dict[str, dict[str, _Run]] = {}
     for entry in entries:

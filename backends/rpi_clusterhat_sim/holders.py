@@ -34,8 +34,10 @@ def is_alive(holder: str) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """When a process began, in ticks since the boot; 0 for one that has ended and was not waited for yet.
-    Source: proc_pid_stat(5), fields 3 and 22; field 2 may hold spaces and brackets."""
+    """Returns when a process began, in ticks since the boot, or 0 for a zombie.
+
+    Source: proc_pid_stat(5), fields 3 and 22; field 2 may hold spaces and brackets.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

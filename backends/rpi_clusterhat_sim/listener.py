@@ -65,16 +65,21 @@ class Listener:
         return f"<Listener {len(self._connections)} connections{state}>"
 
     def freeze(self) -> None:
-        """Hangs: who connects is let in, and nobody gets an answer any more. What the system has taken to be
-        sent may still arrive. The handlers are cancelled, and cannot close their connections."""
+        """Hangs: clients can still connect, and get no answer any more.
+
+        Bytes that the system has taken may still arrive. The handlers are cancelled, and cannot close their
+        connections.
+        """
         self.frozen = True
         for connection in self._connections:
             connection.freeze()
         self._cancel()
 
     def abort(self) -> None:
-        """Stops at once: no longer listens, resets all connections and cancels their handlers. What was not
-        sent yet is not sent."""
+        """Stops at once: it no longer listens, resets all connections and cancels their handlers.
+
+        Bytes that were not sent yet are not sent.
+        """
         if self.aborted:
             return
         self._loop.remove_reader(self._sock)
@@ -87,8 +92,10 @@ class Listener:
         self._check_gone()
 
     def cut(self) -> None:
-        """The node has no power any more: when this returns, nobody gets in or hears anything. `abort`
-        follows by itself. May be called from any thread."""
+        """Has the node lose its power: when this returns, nobody can connect or gets anything.
+
+        `abort` follows by itself. This may be called from any thread.
+        """
         with self._lock:
             if self.aborted or self._is_cut:
                 return
@@ -111,8 +118,10 @@ class Listener:
             self._loop.add_reader(self._sock, self._accept)
 
     def _accept(self) -> None:
-        """As an `asyncio.Server` does, but for one thing: that one forgets whom it has accepted, so it cannot
-        close connections that are not made yet."""
+        """Accepts connections as an `asyncio.Server` does, and remembers them from the first moment.
+
+        A server of asyncio does not, and so cannot close connections that are not made yet.
+        """
         loop = self._loop
         for _ in range(BACKLOG):
             try:
@@ -198,8 +207,10 @@ class _Connection(asyncio.StreamReaderProtocol):
             self._gate.close()
 
     async def _finish(self, reader: asyncio.StreamReader) -> None:
-        """Says that nothing more comes, and reads on for a while: a close with bytes unread is a reset, which
-        can overtake the answer."""
+        """Closes for writing, and reads on for a while.
+
+        A close with bytes unread is a reset, which can overtake the answer.
+        """
         if self._gate.is_closing():
             return
         self._gate.write_eof()
@@ -225,8 +236,10 @@ class _Connection(asyncio.StreamReaderProtocol):
 
 
 class _Gate(asyncio.Transport):
-    """A transport that does nothing any more once it is shut: what serves a node that hangs can neither send
-    nor close."""
+    """A transport that does nothing once it is shut.
+
+    The service of a node that hangs can so neither send nor close.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()

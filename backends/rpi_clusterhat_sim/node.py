@@ -57,8 +57,10 @@ class SimNode:
 
     @property
     def phase(self) -> str:
-        """``off``, ``booting``, ``up``, ``hung`` or ``failed``. The last is a node whose boot came to
-        nothing; it draws current all the same, as does one that hangs."""
+        """``off``, ``booting``, ``up``, ``hung`` or ``failed``.
+
+        A node is ``failed`` when it did not boot. It draws current all the same, as does one that hangs.
+        """
         with self._look() as (cell, now):
             batch = cell.batch
             if batch is None:
@@ -113,8 +115,16 @@ class SimNode:
                 self._timeline.note(time, "hung", self.name, "asked for", course_of(cell.load))
 
     def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
-        """From its next start on: whether it boots, how many times longer that takes, and how many seconds
-        after each start it hangs. Without arguments it is sound again."""
+        """Has it fail from its next start on. Without arguments it works again.
+
+        Args:
+            boots: Whether it boots at all.
+            slow: How many times longer its boot takes.
+            hang_after: How many seconds after each start it hangs; None for never.
+
+        Raises:
+            ValueError: ``slow`` is not positive, or ``hang_after`` is negative.
+        """
         if not slow > 0 or not (hang_after is None or hang_after >= 0):
             raise ValueError("slow must be a positive factor, hang_after None or a number of seconds")
         with self._look() as (cell, _):

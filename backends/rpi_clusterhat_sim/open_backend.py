@@ -24,8 +24,11 @@ __all__ = ["check", "open_backend"]
 
 
 def open_backend(request: OpenRequest) -> SimBackend:
-    """Opens a board of a cluster. The boards of one cluster are banks of one world: ``shared["sim.world"]``,
-    which is made for the first of them where it is not there, or that of the state file."""
+    """Opens a board of a cluster.
+
+    The boards of one cluster are banks of one world. That is ``shared["sim.world"]``, which is made for the
+    first board if it is missing, or the world of the state file.
+    """
     options = request.options
     shared = request.shared
     world = _state_file(request, options) if options["state"] else _world(request, options)

@@ -43,8 +43,10 @@ class _RefusedError(Exception):
 
 
 class _Request:
-    """A request line and its fields. What is ambiguous is refused, so that a gateway before the node cannot
-    pass it on unseen."""
+    """A request line and its fields.
+
+    An ambiguous head is refused, so that a gateway in front of the node cannot pass it on unseen.
+    """
 
     def __init__(self, head: bytes) -> None:
         text = head[:-4].decode("latin-1")

@@ -219,8 +219,10 @@ def _state(world: World, name: str, now: float | None) -> tuple[str, int]:
 
 
 class _Station:
-    """A node's address, and what listens there. Made in any thread, and used in that of `Servers`, but for
-    `check_power`."""
+    """A node's address, and what listens there.
+
+    It may be made in any thread. It is used in the thread of `Servers`, except `check_power`.
+    """
 
     def __init__(self, name: str, service: Service, host: str, port: int) -> None:
         self.name = name

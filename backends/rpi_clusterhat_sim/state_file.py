@@ -81,8 +81,10 @@ class StateFile:
 
     @contextmanager
     def change(self) -> Generator[World]:
-        """The world, to be changed: saved at the end, and after a `BackendError` too, for a failed access
-        is an event."""
+        """Lends the world to be changed, and saves it at the end.
+
+        It is saved after a `BackendError` too, since a failed access is an event.
+        """
         self._check_folder()
         with self._lock.hold():
             world, mode = self._load()

@@ -112,8 +112,11 @@ class Cell:
         self.warm_at = now
 
     def sync(self) -> None:
-        """Catches up with the supply's brown-outs. Which nodes they hit is not worked out when they happen:
-        a supply with thousands of nodes may brown out at each switching."""
+        """Catches up with the supply's brown-outs.
+
+        They are not applied to each node when they happen: a supply with thousands of nodes may brown out
+        each time that a node is switched.
+        """
         supply = self.supply
         missed = supply.brownouts - self.seen
         if not missed:
@@ -171,11 +174,13 @@ class Supply:
         return min((when for when, _, batch, _ in self._steps if when > now and batch.count), default=None)
 
     def switch(self, now: float, off: Iterable[Cell], on: Iterable[Cell]) -> int | None:
-        """Cuts power, then gives power, at one moment. Returns the microamperes that were too much where the
-        supply browns out.
+        """Cuts power, then gives power, at one moment.
 
-        A brown-out starts every node that has power anew, at boot current and without an inrush: their
-        capacitors are charged. With one, the first brown-out would cause the next without end.
+        After a brown-out, every node that has power starts again, at boot current and without an inrush,
+        since its capacitors are charged. With an inrush, each brown-out would cause the next one.
+
+        Returns:
+            By how many microamperes the current was too high if the supply browns out, else None.
         """
         self._advance(now)
         for cell in off:

@@ -149,9 +149,17 @@ class World:
         return self.banks[name]
 
     def node(self, name: str, *, at: float | None = None) -> SimNode:
-        """A node by its number over all banks (``p5`` is the first of the second board of four), or by bank
-        and line: ``1/p1``. With ``at`` as it is at that time if nothing else happens; a time before the last
-        event counts as that. Raises `NodeNameError`."""
+        """Returns a node.
+
+        Args:
+            name: Its number over all banks (``p5`` is the first node of the second board of four), or its
+                bank and line (``1/p1``).
+            at: The time at which to look at it, if nothing else happens until then; None for now. A time
+                before the last event counts as that.
+
+        Raises:
+            NodeNameError: There is no such node.
+        """
         with self.timeline.lock:
             cell = self._find(name)
         if cell is None:
@@ -206,8 +214,10 @@ class World:
             return with_derived(self.timeline.entries, rails.__getitem__, self.timeline.now())
 
     def next_event(self, now: float | None = None) -> float | None:
-        """When something changes by itself after ``now``: an inrush or a boot ends, a node hangs. None where
-        all is settled. Looks at all that is under way."""
+        """Returns when something changes by itself after ``now``, or None if nothing does.
+
+        That is the end of an inrush or a boot, or a node that hangs. It looks at all nodes that start.
+        """
         with self.timeline.lock:
             after = self.timeline.now() if now is None else max(now, self.timeline.last)
             changes = [supply.next_change(after) for supply in self.timeline.supplies.values()]

@@ -107,13 +107,15 @@ class SupportsSimulation(Protocol):
 
     @property
     def private_rail(self) -> str | None:
-        """A name for its rail among those that processes share, which is not the controller's; None for one
-        that nobody outside this process can reach."""
+        """The name of its rail among those that processes share, which is not the controller's.
+
+        It is None for a rail that no other process can reach.
+        """
         ...
 
     @property
     def simulation(self) -> SimulatedBoard:
-        """The board that it plays."""
+        """The board that it simulates."""
         ...
 
     def addresses(self) -> Mapping[int, tuple[str, int]]:

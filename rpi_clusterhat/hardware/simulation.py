@@ -1,6 +1,6 @@
-"""What a simulated board shows and suffers, whichever plugin simulates it.
+"""How a simulated board is looked at and broken, whichever plugin simulates it.
 
-`rpi_clusterhat.testing.simulated` is how tests come by it.
+Tests get it from `rpi_clusterhat.testing.simulated`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class SimulatedNode(Protocol):
         ...
 
     @property
-    def powered(self) -> bool: ...
+    def powered(self) -> bool:
+        """Whether it has power."""
+        ...
 
     @property
     def phase(self) -> str:
-        """``off``, ``booting``, ``up``, ``hung`` or ``failed``. The last is a node whose boot came to
-        nothing; it draws current all the same, as does one that hangs."""
+        """``off``, ``booting``, ``up``, ``hung`` or ``failed``.
+
+        A node is ``failed`` when it did not boot. It draws current all the same, as does one that hangs.
+        """
         ...
 
     @property
@@ -76,7 +80,7 @@ class SimulatedNode(Protocol):
 
     @property
     def brownouts(self) -> int:
-        """How often a brown-out made it start anew."""
+        """How often a brown-out made it boot again."""
         ...
 
     @property
@@ -94,7 +98,7 @@ class SimulatedNode(Protocol):
         ...
 
     def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
-        """Has it fail from its next start on. Without arguments it is sound again.
+        """Has it fail from its next start on. Without arguments it works again.
 
         Args:
             boots: Whether it boots at all.
@@ -157,6 +161,9 @@ class SimulatedBoard(Protocol):
         ...
 
     def lose_power(self) -> None:
-        """Takes its power for a moment: it comes back as nobody has set it up, with all lines off but those
-        of nodes whose jumper says on."""
+        """Takes its power away for a moment.
+
+        It comes back as a board that has not been set up: all lines are off, except those of nodes whose
+        jumper says on.
+        """
         ...
