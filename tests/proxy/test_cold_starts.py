@@ -282,7 +282,7 @@ def test_what_is_ignored_keeps_nothing_awake() -> None:
             assert time.monotonic() - began < PATIENCE
             time.sleep(0.02)
         assert status == 503
-        assert 0.3 <= time.monotonic() - began <= 2.0
+        assert time.monotonic() - began >= 0.3
         assert proxy.status()["nodes"]["p1"]["boots"] == 1
 
 
