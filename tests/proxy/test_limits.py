@@ -197,7 +197,9 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_are_served_meanwhile(
     def script(peer: Peer) -> None:
         peer.message()
         with pytest.raises(ConnectionError):
-            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\n" + bytes(500_000_000))
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\n")
+            while True:
+                peer.send(bytes(1 << 20))
 
     with client(proxy, receive_buffer=65536) as peer:
         with takes(CLIENT_TIME), node.does(script):
