@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,7 +114,8 @@ def test_an_answer_that_is_on_its_way_arrives() -> None:
         assert slow.recv(15) == b"HTTP/1.1 200 OK"
         proxy.until(lambda status: not status["proxy"]["in_flight"])
         stop(proxy)
-        until_draining(proxy)
+        with suppress(OSError):  # it may be over: where all fits into the system's buffers
+            until_draining(proxy)
         assert everything(slow).endswith(pattern(500_000))
         ended(proxy)
 

