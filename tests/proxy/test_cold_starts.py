@@ -227,8 +227,8 @@ def test_the_boot_outlives_a_client_that_leaves(how: str) -> None:
 
 
 def test_a_cold_answer_comes_soon_after_its_node_is_up(tmp_path: Path) -> None:
-    """Boots end at any time between two probes. The promise is 100 ms, which ``make bench`` holds; here, where
-    this machine may be busy with something else, half of the answers come within a second."""
+    """Boots end at any time between two probes. The promise is 100 ms, which ``make bench`` holds. Here, as
+    this machine may be busy with something else, half of the answers must come within a second."""
     world = StateFile(str(tmp_path / "world"))
     options = ("--idle-timeout", "0.1", "--min-on-time", "0", "--balance", "first", "--nodes", "1")
     late: list[float] = []

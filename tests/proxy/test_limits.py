@@ -15,7 +15,7 @@ from tests.proxy.peers import Node, Peer, ask, client
 from tests.proxy.running import PATIENCE, Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ SIZES = {"--max-body": BODY, "--max-request-line": 1000, "--max-header-size": 50
 
 
 @contextmanager
-def proxy_with(node: Node, options: dict[str, float]) -> Generator[Proxy]:
+def proxy_with(node: Node, options: Mapping[str, float]) -> Generator[Proxy]:
     given = [text for option, value in options.items() for text in (option, f"{value:g}")]
     with Proxy("--nodes", "1", "--node", f"p1=127.0.0.1:{node.port}", "--cold", "hold", *given) as proxy:
         assert ask(proxy, GET).status == 200
