@@ -1,11 +1,11 @@
-"""A gateway in a hundred lines: each request goes to a node by a lease on it.
+"""An HTTP gateway in a hundred lines: each request takes a lease on a node, and goes there.
 
     pip install 'rpi-clusterhat' 'aiohttp>=3.11'
     python examples/gateway.py           # four simulated nodes; with --hat those of your HAT
     curl http://127.0.0.1:8080/hello     # held while a node boots; the next one is quick
 
-A lease powers a node where none is ready, and waits for it. A node without leases goes off after a while.
-What a gateway must do besides (strict framing, limits, TLS, tunnels, metrics) is in `clusterhat-proxy`.
+A lease switches a node on if none is ready, and waits for it. A node without leases goes off after a while.
+`clusterhat-proxy` does what else a gateway must do: strict framing, limits, TLS, tunnels, metrics.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings
-from rpi_clusterhat.nodes.probes import TcpProbe
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings, TcpProbe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -32,7 +31,7 @@ HOP_BY_HOP = {"connection", "expect", "keep-alive", "proxy-connection", "te", "t
 
 
 class Gateway:
-    """Answers each request with what a node answers."""
+    """Answers each request with a node's response."""
 
     def __init__(self, pool: AsyncNodePool, addresses: Mapping[str, tuple[str, int]]) -> None:
         self._pool = pool
@@ -86,7 +85,7 @@ async def upload(request: web.Request, lease: Lease) -> AsyncIterator[bytes]:
 
 
 def end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Without what is meant for the next hop only."""
+    """Leaves out the fields that are meant for the next hop only."""
     named = {part.strip().lower() for part in headers.get("Connection", "").split(",")}
     return [(name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP | named]
 
@@ -94,7 +93,7 @@ def end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:
 async def main(*, hat: bool, port: int) -> None:
     async with AsyncExitStack() as stack:
         opened = AsyncCluster.open() if hat else AsyncCluster.open(backend="sim", options=SIMULATION)
-        cluster = await stack.enter_async_context(await opened)
+        cluster = await stack.enter_async_context(opened)
         addresses = {name: cluster.addresses.get(name, (f"{name}.local", 80)) for name in cluster.names}
         settings = PoolSettings(idle_timeout=60)
         pool = AsyncNodePool(cluster, probe=lambda name: TcpProbe(*addresses[name]), settings=settings)
