@@ -1,4 +1,4 @@
-"""A backend for lines that the kernel offers as LEDs: ``/sys/class/leds/relay0/brightness`` and so on.
+"""A backend for lines that the kernel offers as LEDs, such as ``/sys/class/leds/relay0/brightness``.
 
 Relay boards on ``gpio-leds`` are one example. The kernel keeps an LED's state when a program ends.
 """
@@ -20,15 +20,15 @@ class LedBackend:
 
     holds_levels = True
 
-    def __init__(self, opening: OpenRequest) -> None:
-        root, prefix = opening.options["root"], opening.options["prefix"]
+    def __init__(self, request: OpenRequest) -> None:
+        root, prefix = request.options["root"], request.options["prefix"]
         self._paths = {
-            line.offset: os.path.join(root, f"{prefix}{line.offset}", "brightness") for line in opening.lines
+            line.offset: os.path.join(root, f"{prefix}{line.offset}", "brightness") for line in request.lines
         }
         self._closed = False
         for path in self._paths.values():
             if not os.path.exists(path):
-                raise DeviceNotFoundError(f"there is no {path}: name the LEDs with prefix=")
+                raise DeviceNotFoundError(f"there is no {path}: say with prefix= how the LEDs' names begin")
             if not os.access(path, os.R_OK | os.W_OK):
                 raise AccessDeniedError(f"this user may not write {path}: let a udev rule give it to a group")
 
@@ -60,7 +60,7 @@ class LedBackend:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError("the backend leds was closed: open it anew")
+            raise ClosedError("the backend leds was closed: open a new one")
 
 
 plugin = Plugin(

@@ -1,4 +1,4 @@
-"""The tests of the plugin: the conformance suite on a folder that plays the kernel's.
+"""The plugin's tests: the conformance suite, on a folder in place of the kernel's.
 
 pip install -e . pytest
 pytest
