@@ -103,8 +103,10 @@ class ClusterBase:
 
     @property
     def addresses(self) -> dict[str, tuple[str, int]]:
-        """Where nodes answer, host and TCP port by name, as far as their backend knows: the simulation's
-        does, where it was told to ``serve``."""
+        """Host and TCP port of nodes, by name, as far as their backend knows.
+
+        The simulation does, if it was told to ``serve``.
+        """
         found: dict[str, tuple[str, int]] = {}
         for bank in self._inventory.banks:
             if isinstance(bank.backend, SupportsSimulation):

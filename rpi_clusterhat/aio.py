@@ -249,8 +249,10 @@ class AsyncCluster(ClusterBase):
         return AsyncFunction(self, self._inventory, "wp")
 
     async def close(self) -> None:
-        """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
-        whose lines it held lose power. May be called again."""
+        """Gives the lines back. It may be called again.
+
+        It switches nothing itself. If the backend does not hold levels, nodes whose lines it held lose power.
+        """
         await _call(self._inventory, self._inventory.close)
 
 

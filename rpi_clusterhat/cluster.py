@@ -244,8 +244,10 @@ class Cluster(ClusterBase):
         return Function(self, self._inventory, "wp")
 
     def close(self) -> None:
-        """Gives the lines back. Switches nothing itself; where the backend does not hold its levels, nodes
-        whose lines it held lose power. May be called again."""
+        """Gives the lines back. It may be called again.
+
+        It switches nothing itself. If the backend does not hold levels, nodes whose lines it held lose power.
+        """
         _call(self._inventory, self._inventory.close)
 
 

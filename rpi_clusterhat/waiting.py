@@ -1,8 +1,8 @@
-"""What waits is written once, as a generator of steps; here are the steps, and the two functions that
-perform them: `drive` with blocking calls, `drive_async` in an event loop.
+"""The steps of code that waits, and the two functions that perform them.
 
-What goes wrong in a step, a Ctrl-C or a cancellation included, is thrown into the generator, which may yield
-more steps before it lets the error through.
+Code that waits is written once, as a generator of steps. `drive` performs them with blocking calls,
+`drive_async` in an event loop. An error in a step, also a Ctrl-C or a cancellation, is thrown into the
+generator, which may yield more steps before it lets the error through.
 """
 
 from __future__ import annotations

@@ -102,8 +102,14 @@ class Inventory:
     # Observing ------------------------------------------------------------------------------------------
 
     def refresh(self, nodes: Iterable[str] | None = None) -> dict[str, bool]:
-        """Reads the boards of these nodes (all boards without) and takes over what it finds: which of these
-        nodes have power, by name."""
+        """Reads boards and takes over what it finds.
+
+        Args:
+            nodes: The nodes whose boards are read; None for all.
+
+        Returns:
+            Which of these nodes have power, by name.
+        """
         powered: dict[str, bool] = {}
         for index, entries in self.by_board(self.names if nodes is None else nodes).items():
             levels = self.levels(index)
@@ -111,8 +117,15 @@ class Inventory:
         return powered
 
     def levels(self, index: int, requested: Collection[str] = ()) -> Mapping[int, bool]:
-        """Reads one board and takes over what it finds; its levels by offset. What changed of the nodes in
-        ``requested`` is this cluster's doing."""
+        """Reads one board and takes over what it finds.
+
+        Args:
+            index: The board, counted from 0.
+            requested: Nodes whose changes are this cluster's doing.
+
+        Returns:
+            The board's levels by offset.
+        """
         bank = self.banks[index]
         with bank.lock:
             self.check_open()
@@ -197,8 +210,10 @@ class Inventory:
         self._outbox.append(event)
 
     def deliver(self) -> None:
-        """Tells the subscribers what happened, in the calling thread. Takes no lock: an event loop must not
-        wait here for a worker thread's transfer."""
+        """Tells the subscribers what happened, in the calling thread.
+
+        It takes no lock, since an event loop must not wait here for a worker thread's transfer.
+        """
         while self._outbox:
             try:
                 event = self._outbox.popleft()

@@ -38,8 +38,10 @@ class Again(Frozen):
 
 
 class Operation:
-    """One call of on, off, cycle …: performs its plan, and keeps its place on a rail and the nodes that it
-    waits for. Belongs to whoever drives it; the steps may be performed in any thread."""
+    """One call of on, off, cycle …, with its place on a rail and the nodes that it waits for.
+
+    It performs the steps of its plan, which may happen in any thread. It belongs to whoever drives it.
+    """
 
     __slots__ = ("_inventory", "queued", "turn", "waited")
 

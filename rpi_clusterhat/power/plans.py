@@ -127,8 +127,10 @@ class Fail(Frozen):
 
 
 class Settle(Frozen):
-    """The operation ends here for these nodes: give up turns and places, and see what is really there.
-    Never fails. Answer: which of the nodes have power, by name; None where that cannot be read."""
+    """End the operation for these nodes: give up turns and places, and see what is really there.
+
+    It never fails. Answer: which of the nodes have power, by name; None if that cannot be read.
+    """
 
     nodes: tuple[str, ...]
 

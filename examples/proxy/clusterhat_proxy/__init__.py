@@ -1,2 +1,1 @@
-"""A proxy in front of a Cluster HAT's nodes: each is switched on with the first request that it gets, and
-off when there have been none for a while."""
+"""A proxy in front of a Cluster HAT's nodes, which it switches on for requests and off when they are idle."""

@@ -201,8 +201,12 @@ class Exchange:
         length: int | None,
         none: bool = False,
     ) -> None:
-        """The head of the answer. length: of the body; None where that is not known before its end. none:
-        there is neither a body nor a length."""
+        """Starts the answer with its head.
+
+        Args:
+            length: Bytes of the body; None if that is not known before its end.
+            none: Whether there is neither a body nor a length.
+        """
         self.begun = True
         self.status = status
         self.bodyless = self.bodyless or none or status in (204, 304)

@@ -61,8 +61,12 @@ def connection_options(fields: Iterable[Field]) -> list[bytes]:
 
 
 def end_to_end(fields: Sequence[Field], first: Mapping[bytes, bytes]) -> list[Field]:
-    """Without those that are meant for the next hop only, and without those that ``Connection`` names.
-    ``first`` has the first value of each field."""
+    """Leaves out the fields that are meant for the next hop only, and those that ``Connection`` names.
+
+    Args:
+        fields: All fields.
+        first: The first value of each field.
+    """
     gone = HOP_BY_HOP
     if b"connection" in first:
         gone = gone.union(connection_options(fields)) - _NEVER_NAMED
@@ -72,8 +76,7 @@ def end_to_end(fields: Sequence[Field], first: Mapping[bytes, bytes]) -> list[Fi
 def trailer_fields(
     trailers: Iterable[tuple[bytes, bytes]], fields: Sequence[Field]
 ) -> list[tuple[bytes, bytes]]:
-    """Trailers without what must not stand in them, and without what ``Connection`` names in the ``fields``
-    before the body."""
+    """Leaves out trailers that are not allowed, and those that ``Connection`` names before the body."""
     gone = _NOT_IN_TRAILERS.union(connection_options(fields))
     return [
         (name, value)
@@ -83,8 +86,10 @@ def trailer_fields(
 
 
 def _is_forwarding(name: bytes) -> bool:
-    """Whether this is a field that `Forwarding` writes. A node that knows fields as variables cannot tell
-    ``_`` from ``-``."""
+    """Returns whether this is a field that `Forwarding` writes.
+
+    A node that knows fields as variables cannot tell ``_`` from ``-``.
+    """
     return name.startswith((b"x", b"f")) and _FORWARDING.fullmatch(name) is not None
 
 
@@ -97,8 +102,10 @@ def fewer_hops(fields: Sequence[Field]) -> list[Field]:
 
 
 def is_upgrade(fields: Sequence[Field]) -> bool:
-    """Whether another protocol is asked for on this connection. HTTP/2 is not (RFC 9113 has no such way any
-    more): requests within it would pass by everything that is checked here."""
+    """Returns whether the client asks for another protocol on this connection.
+
+    HTTP/2 does not count (RFC 9113 has no upgrade any more): its requests would bypass all checks here.
+    """
     wanted = tokens([value for name, _, value in fields if name == b"upgrade"])
     return bool(wanted) and b"h2c" not in wanted and b"upgrade" in connection_options(fields)
 

@@ -29,8 +29,13 @@ _LIMITS = Limits(header_size=65536, request_line=65536, headers=200)
 
 
 class NodeError(Exception):
-    """A node that did not do its part. ``sent``: whether it may have got the request. ``stale``: only a
-    connection that had been kept open was the trouble."""
+    """A node could not be reached, or did not answer.
+
+    Args:
+        text: What happened.
+        sent: Whether the node may have got the request.
+        stale: Whether it only was a connection that had been kept open.
+    """
 
     def __init__(self, text: str, *, sent: bool = True, stale: bool = False) -> None:
         super().__init__(text)
@@ -73,8 +78,16 @@ class Forward:
         return self._idempotent and self._exchange.kept is not None
 
     async def run(self, node: str, lease: Lease, upgraded: Callable[[], object]) -> None:
-        """Sends the request to a node and its answer to the client. Raises `NodeError` as long as the client
-        has got nothing. Tells when it becomes a tunnel."""
+        """Sends the request to a node, and the node's response to the client.
+
+        Args:
+            node: The node's name.
+            lease: The lease on it.
+            upgraded: Is called when the connection becomes a tunnel.
+
+        Raises:
+            NodeError: The node failed, and the client has got nothing yet.
+        """
         exchange = self._exchange
         wire = self._nodes.take(node, repeatable=self.repeatable)
         fresh = wire is None
@@ -180,8 +193,11 @@ class Forward:
     # The answer -------------------------------------------------------------------------------------------
 
     async def _answer(self, wire: Wire, body: asyncio.Task[None] | None) -> tuple[ResponseHead, bytes]:
-        """The head of the final answer, or of one that changes the protocol, and what came after it. Interim
-        ones are passed on."""
+        """Reads the head of the final response, and passes interim ones on.
+
+        Returns:
+            The head, which may change the protocol, and the bytes that came after it.
+        """
         exchange = self._exchange
         rest = b""
         while True:

@@ -204,8 +204,10 @@ class Gateway:
         return None if value is None else value.decode("latin-1")
 
     def _promised(self, exchange: Exchange) -> str | None:
-        """The node that a client was told to wait for, as long as that can be: a client that keeps its cookie
-        for longer than it was asked to neither chooses its node nor keeps one awake that others leave."""
+        """Returns the node that a client was told to wait for, if that can still be so.
+
+        A client that keeps its cookie for too long neither chooses its node nor keeps a node on.
+        """
         if self._options.cold == "hold":
             return None
         said = _cookie(exchange, _COOKIE)

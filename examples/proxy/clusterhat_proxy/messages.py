@@ -77,8 +77,19 @@ class ResponseHead(NamedTuple):
 
 
 async def read_head(wire: Wire, data: bytes, limits: Limits) -> tuple[bytes, bytes]:
-    """A head, and what came after it. ``data`` is what has come already. Empty where the connection ended
-    before it began. Raises `HeadError`."""
+    """Reads a head.
+
+    Args:
+        wire: Where to read from.
+        data: The bytes that have come already.
+        limits: How long the head may be.
+
+    Returns:
+        The head, which is empty if the connection ended before it, and the bytes that came after it.
+
+    Raises:
+        HeadError: The head is malformed or too long.
+    """
     looked = 0
     while True:
         end = data.find(b"\r\n\r\n", max(0, looked - 3))
@@ -101,8 +112,10 @@ async def read_head(wire: Wire, data: bytes, limits: Limits) -> tuple[bytes, byt
 
 
 def _is_malformed(head: bytes) -> bool:
-    """Whether there is a bare line feed or carriage return, a folded line or a NUL: such a head is refused
-    before it is complete. The last byte may be half a line's end."""
+    """Returns whether there is a bare line feed or carriage return, a folded line or a NUL.
+
+    Such a head is refused before it is complete. The last byte may be half a line's end.
+    """
     ends = head.count(b"\r\n")
     return (
         head.count(b"\n") != ends

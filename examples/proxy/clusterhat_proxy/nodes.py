@@ -28,8 +28,12 @@ class Nodes:
     """Belongs to one event loop."""
 
     def __init__(self, addresses: Mapping[str, tuple[str, int]], timeout: float) -> None:
-        """addresses: host and port of each node, by name: no request goes anywhere else. timeout: seconds for
-        connecting."""
+        """Knows the nodes' addresses, and has no connections yet.
+
+        Args:
+            addresses: Host and port of each node, by name. No request goes anywhere else.
+            timeout: How many seconds a connection may take.
+        """
         self.addresses = addresses
         self._timeout = timeout
         self._idle: dict[str, deque[tuple[Wire, float]]] = {name: deque() for name in addresses}

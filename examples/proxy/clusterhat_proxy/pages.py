@@ -70,11 +70,17 @@ SINGLY = 24
 
 
 def waiting_page(view: Waiting, *, reload: bool) -> bytes:
-    """The page for a request whose node is not ready yet, as UTF-8. To be sent with 503, `Retry-After`,
-    `POLICY` and `Cache-Control: no-store`.
+    """Makes the page for a request whose node is not ready yet.
 
-    `reload` says that the request may simply be made again (GET, HEAD): then the page does so until the node
-    answers. Otherwise it says that the request was not carried out.
+    It is sent with 503, `Retry-After`, `POLICY` and `Cache-Control: no-store`.
+
+    Args:
+        view: What is known of the node.
+        reload: Whether the request may simply be made again (GET, HEAD). Then the page does so until the node
+            answers; otherwise it says that the request was not carried out.
+
+    Returns:
+        The page as UTF-8.
     """
     title, text = _what_happens(view)
     starts = view.state not in ("full", "failed")

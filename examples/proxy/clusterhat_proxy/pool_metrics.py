@@ -87,8 +87,11 @@ class PoolMetrics:
             self._count_power_ups(member)
 
     def _count_power_ups(self, member: Member) -> None:
-        """The pool counts them without the reason, and its events tell the reason before there is power: what
-        is new since the last look belongs to the reason of that boot."""
+        """Counts power-ups by their reason.
+
+        The pool counts them without it, and its events have the reason before there is power. So power-ups
+        since the last look belong to the reason of the boot that was announced.
+        """
         name = member.name
         new = member.boots - self._counted[name]
         if new:

@@ -169,8 +169,10 @@ class _Proxy:
 
 
 def _cut(pool: AsyncNodePool, nodes: Nodes, event: PoolEvent) -> None:
-    """Ends what is open to a node without power, and to one that failed twice: a tunnel, or a stream that is
-    silent, must not keep it from being started anew for ever."""
+    """Ends what is open to a node without power, and to a node that failed twice.
+
+    A tunnel or a silent stream must not keep it from being started again for ever.
+    """
     failed = isinstance(event, BootFailed) and pool.members[event.node].failures > 1
     if failed or isinstance(event, PoweredOff):
         nodes.cut(event.node)
@@ -293,8 +295,14 @@ def _load_certificate(context: ssl.SSLContext, options: Options) -> None:
 
 
 def _allow_connections(wanted: int) -> int:
-    """Raises this process's limit of open files to what so many clients need, each with a connection to a
-    node; how many there is room for."""
+    """Raises this process's limit of open files for clients that each have a connection to a node.
+
+    Args:
+        wanted: The number of clients.
+
+    Returns:
+        The number of clients that there is room for.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = 2 * wanted + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= files:

@@ -134,9 +134,15 @@ class Server:
         return sum(connection.busy and not connection.tunnel for connection in self.connections)
 
     async def drain(self, seconds: float, *, at_end: Callable[[], object] | None = None) -> bool:
-        """Takes no more connections, and ends those that there are: idle ones now, others with their answer,
-        tunnels at last. Whether all requests were answered in time. ``at_end`` is called when time is up, so
-        that what can be answered then is, before the rest is cut."""
+        """Takes no more connections, and ends the open ones: idle ones now, others with their answer.
+
+        Args:
+            seconds: How long requests may take. Tunnels are cut after that.
+            at_end: Is called when the time is up, to answer what can be answered before the rest is cut.
+
+        Returns:
+            Whether all requests were answered in time.
+        """
         self.draining = True
         for listener in self._listeners:
             listener.close()

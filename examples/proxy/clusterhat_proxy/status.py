@@ -56,8 +56,11 @@ class Status:
         return bool(self._lines)
 
     async def read(self) -> None:
-        """Reads the lines, unless a reading that began after this call has done so. Raises
-        `ClusterHatError`."""
+        """Reads the lines, unless a reading that began after this call has done so.
+
+        Raises:
+            ClusterHatError: The lines cannot be read.
+        """
         begun = self._begun
         async with self._reading:
             if self._read <= begun:

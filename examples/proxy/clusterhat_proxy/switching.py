@@ -99,8 +99,10 @@ async def _refuse(exchange: Exchange, status: int, detail: str) -> None:
 
 
 def _is_same_origin(exchange: Exchange) -> bool:
-    """As far as the client says; what is no browser says nothing. TLS may end before this server, so that
-    schemes are not compared."""
+    """Returns whether the request is from a page of this site, as far as the client says.
+
+    A client that is no browser says nothing. Schemes are not compared, since TLS may end before this server.
+    """
     site, origin = exchange.first.get(b"sec-fetch-site"), exchange.first.get(b"origin")
     if site is not None and site != b"same-origin":
         return False

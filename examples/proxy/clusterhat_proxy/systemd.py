@@ -69,8 +69,10 @@ def alive() -> None:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds after which `alive` is to be told, again and again: half of what the unit allows. None where
-    the unit has no watchdog."""
+    """Returns the seconds between two reports of `alive`, or None if the unit has no watchdog.
+
+    They are half of what the unit allows.
+    """
     pid = os.environ.get("WATCHDOG_PID")
     microseconds = _count(os.environ.get("WATCHDOG_USEC"))
     if not microseconds or (pid is not None and pid != str(os.getpid())):

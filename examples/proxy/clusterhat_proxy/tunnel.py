@@ -58,8 +58,16 @@ class _Direction:
 async def tunnel(
     client: Wire, node: Wire, to_node: bytes, to_client: bytes, moved: Callable[[int], object], silence: float
 ) -> None:
-    """Until both sides have ended, or one is lost, or ``silence`` seconds have passed without a byte (0: no
-    limit). ``moved`` is told of each number of bytes."""
+    """Passes bytes on until both sides have ended, one is lost, or nothing has come for too long.
+
+    Args:
+        client: One side.
+        node: The other side.
+        to_node: Bytes of the client that have come already.
+        to_client: Bytes of the node that have come already.
+        moved: Is called with each number of bytes.
+        silence: Seconds without a byte after which the tunnel ends; 0 for no limit.
+    """
     over = asyncio.Event()
     loop = client.loop
     last = loop.time()
