@@ -13,8 +13,10 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat import PoolSettings
+from rpi_clusterhat.pool.actions import Boot, CutPower, WatchIdle
 from rpi_clusterhat.pool.balance import BALANCERS
-from rpi_clusterhat.pool.scheduler import Arm, Boot, Claim, Rest, Scheduler
+from rpi_clusterhat.pool.queue import LeaseRequest
+from rpi_clusterhat.pool.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +67,12 @@ def _random(seed: int) -> Random:
 # The run --------------------------------------------------------------------------------------------
 
 
-class _Request(Claim):
+class _Request(LeaseRequest):
     def __init__(self, run: Run, key: str) -> None:
         super().__init__(key=key)
         self._run = run
 
-    def settled(self) -> None:
+    def answered(self) -> None:
         self._run.serve(self)
 
 
@@ -99,16 +101,16 @@ class Run:
             happen()
             self._act()
         self.now = at
-        powered = sum(member.powered_for(at) for member in self.core.members.values())
+        powered = sum(member.powered_for(at) for member in self.core.nodes.values())
         return Outcome(self._cold / REQUESTS, powered / at)
 
-    def serve(self, request: Claim) -> None:
+    def serve(self, request: LeaseRequest) -> None:
         self._at(self.now + self.load.seconds, lambda: self.core.release(request))
 
     def _at(self, when: float, happen: Callable[[], object]) -> None:
         heapq.heappush(self._due, (when, next(self._number), happen))
 
-    def _ask(self, request: Claim) -> None:
+    def _ask(self, request: LeaseRequest) -> None:
         if self.core.ask(request):
             self.serve(request)
         else:
@@ -120,9 +122,9 @@ class Run:
             action = core.actions.popleft()
             if isinstance(action, Boot):
                 self._boot(action.node)
-            elif isinstance(action, Rest):
-                core.rested(action.node, action.reason)
-            elif isinstance(action, Arm):
+            elif isinstance(action, CutPower):
+                core.powered_off(action.node, action.reason)
+            elif isinstance(action, WatchIdle):
                 self._look(action.node)
 
     def _boot(self, name: str) -> None:
@@ -131,7 +133,7 @@ class Run:
         self._at(self._rail + BOOT_TIME, lambda: self.core.ready(name))
 
     def _look(self, name: str) -> None:
-        if self.core.due(name):
+        if self.core.check_idle(name):
             self._at(self.core.due_at(name), lambda: self._look(name))
 
 

@@ -68,6 +68,9 @@ from .errors import (
     DeviceNotFoundError as DeviceNotFoundError,
 )
 from .errors import (
+    LeaseInUseError as LeaseInUseError,
+)
+from .errors import (
     LeaseTimeoutError as LeaseTimeoutError,
 )
 from .errors import (
@@ -155,6 +158,9 @@ from .events import (
     PowerLost as PowerLost,
 )
 from .events import (
+    PowerOffFailed as PowerOffFailed,
+)
+from .events import (
     State as State,
 )
 from .events import (
@@ -193,14 +199,20 @@ from .pool.activity import (
 from .pool.activity import (
     Traffic as Traffic,
 )
-from .pool.leases import (
+from .pool.aio import (
     AsyncNodePool as AsyncNodePool,
 )
 from .pool.leases import (
     Lease as Lease,
 )
-from .pool.scheduler import (
+from .pool.pooled_node import (
+    PooledNode as PooledNode,
+)
+from .pool.settings import (
     PoolSettings as PoolSettings,
+)
+from .pool.states import (
+    PoolState as PoolState,
 )
 from .pool.threads import (
     NodePool as NodePool,
@@ -240,6 +252,7 @@ __all__ = [
     "HttpProbe",
     "Hub",
     "Lease",
+    "LeaseInUseError",
     "LeaseTimeoutError",
     "LevelsNotHeldError",
     "LineBusyError",
@@ -257,8 +270,11 @@ __all__ = [
     "PoolError",
     "PoolEvent",
     "PoolSettings",
+    "PoolState",
+    "PooledNode",
     "PowerLost",
     "PowerLostError",
+    "PowerOffFailed",
     "PoweredOff",
     "Probe",
     "QueueFullError",

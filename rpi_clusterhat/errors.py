@@ -196,6 +196,13 @@ class NoNodeError(PoolError):
     """No node can be used now: all that are allowed failed a short time ago. Ask again later."""
 
 
+class LeaseInUseError(ClusterHatError, RuntimeError):
+    """``ask`` was called on a lease that has a node or waits for one. Nothing has changed.
+
+    Release it before it is asked for again, or take another lease.
+    """
+
+
 class NotReadyError(PoolError):
     """The lease was for a node that is ready (``passive``), and none is."""
 

@@ -14,6 +14,7 @@ __all__ = [
     "Event",
     "PoolEvent",
     "PowerLost",
+    "PowerOffFailed",
     "PoweredOff",
     "State",
     "StateChanged",
@@ -95,7 +96,16 @@ class BootFailed(Frozen):
     node: str
     reason: str
     retry_after: float
-    """Seconds for which it is left alone."""
+    """Seconds for which it backs off."""
+
+
+class PowerOffFailed(Frozen):
+    """A pool could not cut a node's power. A node that was ready is checked, and may be leased again."""
+
+    node: str
+    reason: str
+    retry_after: float
+    """Seconds after which this is tried again, where the node is idle then."""
 
 
 class PoweredOff(Frozen):
@@ -108,4 +118,4 @@ class PoweredOff(Frozen):
     """For how long it had power."""
 
 
-PoolEvent = BootStarted | BootFinished | BootFailed | PoweredOff
+PoolEvent = BootStarted | BootFinished | BootFailed | PoweredOff | PowerOffFailed

@@ -15,7 +15,8 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rpi_clusterhat.errors import SettingError
-from rpi_clusterhat.power.states import State
+
+from .states import PoolState, is_starting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ class Candidate(Protocol):
         ...
 
     @property
-    def state(self) -> State: ...
+    def state(self) -> PoolState: ...
 
     @property
     def in_flight(self) -> int:
@@ -136,9 +137,9 @@ def _distance(node: Candidate) -> int:
     One that somebody waits for is starting, even where its boot has not been asked for yet: else each request
     of a burst would wake another.
     """
-    if node.state is State.READY:
+    if node.state is PoolState.READY:
         return 0
-    return 1 if node.in_flight or node.state in (State.ON, State.QUEUED) else 2
+    return 1 if node.in_flight or is_starting(node.state) else 2
 
 
 class LeastConn:

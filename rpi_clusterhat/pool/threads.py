@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from rpi_clusterhat.aio import AsyncCluster
 from rpi_clusterhat.errors import ClosedError, PoolClosedError
 
-from .leases import AsyncNodePool
+from .aio import AsyncNodePool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from .activity import Traffic
     from .leases import Lease
-    from .scheduler import Member, PoolSettings
+    from .pooled_node import PooledNode
+    from .settings import PoolSettings
 
 __all__ = ["NodePool", "ThreadLease"]
 
@@ -34,19 +35,20 @@ _T = TypeVar("_T")
 class ThreadLease:
     """A `Lease` for threads. May be used from any thread."""
 
-    def __init__(self, pool: NodePool, lease: Lease) -> None:
-        self._pool = pool
+    def __init__(self, give: Callable[[Callable[[], object]], None], lease: Lease) -> None:
+        """`NodePool.lease` makes them. give: has something done in the pool's thread."""
+        self._give = give
         self._lease = lease
         self.node = lease.node
         """The node's name."""
 
     def touch(self) -> None:
         """See `Lease.touch`."""
-        self._pool.call(self._lease.touch)
+        self._give(self._lease.touch)
 
     def failed(self) -> None:
         """See `Lease.failed`."""
-        self._pool.call(self._lease.failed)
+        self._give(self._lease.failed)
 
 
 class NodePool:
@@ -82,19 +84,51 @@ class NodePool:
         return repr(self._pool).replace("AsyncNodePool", "NodePool")
 
     @property
-    def members(self) -> Mapping[str, Member]:
-        """What is known of each node, by name. To be read."""
-        return self._pool.members
+    def cluster(self) -> AsyncCluster:
+        """The same open boards for asyncio, as the pool's thread uses them."""
+        return self._pool.cluster
+
+    @property
+    def settings(self) -> PoolSettings:
+        """How the pool behaves."""
+        return self._pool.settings
+
+    @property
+    def nodes(self) -> Mapping[str, PooledNode]:
+        """See `AsyncNodePool.nodes`. Single values may be read from any thread."""
+        return self._pool.nodes
 
     @property
     def waiting(self) -> int:
-        """Leases that wait for a node."""
+        """See `AsyncNodePool.waiting`."""
         return self._pool.waiting
 
-    def subscribe(self, callback: Callable[[PoolEvent], object]) -> None:
-        """Calls back with each `rpi_clusterhat.events.PoolEvent`, in the pool's thread. It must not raise,
-        and must not wait for the pool."""
-        self._pool.subscribe(callback)
+    @property
+    def boot_time(self) -> float:
+        """See `AsyncNodePool.boot_time`."""
+        return self._pool.boot_time
+
+    def now(self) -> float:
+        """The time in seconds, by the clock of the cluster."""
+        return self._pool.now()
+
+    def estimate(self) -> float:
+        """See `AsyncNodePool.estimate`."""
+        return self._pool.estimate()
+
+    def due_at(self, node: str) -> float:
+        """See `AsyncNodePool.due_at`."""
+        return self._pool.due_at(node)
+
+    def subscribe(self, callback: Callable[[PoolEvent], object]) -> Callable[[], None]:
+        """Has each `rpi_clusterhat.events.PoolEvent` told to a function, in the pool's thread.
+
+        It must not wait for the pool. What it raises is logged and disturbs nothing.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        return self._pool.subscribe(callback)
 
     def __enter__(self) -> Self:
         self.open()
@@ -130,28 +164,48 @@ class NodePool:
         exclude: set[str] | None = None,
         timeout: float | None = None,
     ) -> Generator[ThreadLease]:
-        """A lease on a node of the pool's choice, or on the one named; waits for it, at most
-        ``queue_timeout`` unless another time is given. See `AsyncNodePool.lease`; raises as `Lease.ask` and
-        `Lease.wait` do."""
-        lease = self._pool.lease(node, key=key, passive=passive, exclude=exclude)
+        """Waits for a lease on a node of the pool's choice, or on the one named, and gives it back at the end
+        of the block.
+
+        Args:
+            node: The name of the node; without one, the pool chooses.
+            key: Whose request it is, for ``balance="hash"``.
+            passive: Takes only a node that is ready, and is no activity.
+            exclude: Names of nodes that are not to be chosen.
+            timeout: Seconds to wait at most, instead of ``queue_timeout``.
+
+        Returns:
+            The lease, whose node is ready.
+
+        Raises:
+            SettingError: ``timeout`` is no number of seconds. Nothing was switched.
+            PoolError: As `Lease.ask` and `Lease.wait` do.
+            NodeNameError: The pool has no such node.
+            ClosedError: The pool is not open.
+        """
+        lease = self._pool.lease(node, key=key, passive=passive, exclude=exclude, timeout=timeout)
 
         async def begin() -> None:
             if not lease.ask():
-                await lease.wait(timeout)
+                await lease.wait()
 
         try:
             self._run(begin())
-            yield ThreadLease(self, lease)
+            yield ThreadLease(self._call, lease)
         finally:
-            self.call(lease.release)
+            self._call(lease.release)
 
     def wake(self, node: str) -> bool:
-        """See `AsyncNodePool.wake`."""
-        return self._run(_asked(self._pool.wake, node))
+        """See `AsyncNodePool.wake`. Raises `ClosedError` where it is not open, as the methods below do."""
+        return self._run(_in_loop(self._pool.wake, node))
 
-    def rest(self, node: str) -> bool:
-        """See `AsyncNodePool.rest`."""
-        return self._run(_asked(self._pool.rest, node))
+    def power_off(self, node: str) -> bool:
+        """See `AsyncNodePool.power_off`."""
+        return self._run(_in_loop(self._pool.power_off, node))
+
+    def refuse_waiting(self) -> None:
+        """See `AsyncNodePool.refuse_waiting`."""
+        self._run(_in_loop(self._pool.refuse_waiting))
 
     def drain(self, seconds: float) -> bool:
         """See `AsyncNodePool.drain`."""
@@ -165,7 +219,7 @@ class NodePool:
             finally:
                 self._end()
 
-    def call(self, work: Callable[[], object]) -> None:
+    def _call(self, work: Callable[[], object]) -> None:
         """Has something done in the pool's thread, without waiting for it; nothing while it is not open."""
         with self._lock:
             if self._loop is not None:
@@ -207,5 +261,5 @@ async def _end_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _asked(call: Callable[[str], bool], node: str) -> bool:
-    return call(node)
+async def _in_loop(call: Callable[..., _T], *args: Any) -> _T:
+    return call(*args)

@@ -13,8 +13,8 @@ from rpi_clusterhat.aio import AsyncCluster
 from rpi_clusterhat.hardware.boards import board, node_names
 from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.nodes.probes import Probe
-from rpi_clusterhat.pool.leases import AsyncNodePool
-from rpi_clusterhat.pool.scheduler import PoolSettings
+from rpi_clusterhat.pool.aio import AsyncNodePool
+from rpi_clusterhat.pool.settings import PoolSettings
 from rpi_clusterhat.power.bank import Bank
 from rpi_clusterhat.power.rail import Rail
 from rpi_clusterhat.testing import FakeClock
@@ -22,6 +22,8 @@ from tests.benchmarks.report import Row, in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from rpi_clusterhat.pool.scheduler import Scheduler
 
 LEASES = 5_000
 WAITING = 10_000
@@ -78,13 +80,13 @@ def measure() -> Iterator[Row]:
 
 async def _warm(nodes: int, balance: str) -> tuple[float, float]:
     pool = pool_of(nodes, balance=balance)
-    core = pool.core
-    for name in pool.members:
+    core: Scheduler = vars(pool)["_scheduler"]
+    for name in pool.nodes:
         core.wake(name)
         core.powered(name)
         core.ready(name)
     core.actions.clear()
-    members = tuple(pool.members.values())
+    members = tuple(pool.nodes.values())
     choice = Random(1).choice
 
     def leases() -> None:

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.pool.balance import BALANCERS, Balancer, balancer
-from rpi_clusterhat.power.states import State
+from rpi_clusterhat.pool.states import PoolState
 from tests.benchmarks.report import Row, in_turn
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Node:
 
     def __init__(self, name: str, in_flight: int) -> None:
         self.name = name
-        self.state = State.READY
+        self.state = PoolState.READY
         self.in_flight = in_flight
         self.last_used = -math.inf
 

@@ -16,23 +16,23 @@ from hypothesis import strategies as st
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.pool.balance import BALANCERS, Balancer, balancer
-from rpi_clusterhat.power.states import State
+from rpi_clusterhat.pool.states import PoolState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-ASLEEP = [State.OFF, State.UNKNOWN, State.STOPPING, State.FAILED]
-STARTING = [State.ON, State.QUEUED]
+ASLEEP = [PoolState.OFF, PoolState.STOPPING, PoolState.FAILED]
+STARTING = [PoolState.BOOTING, PoolState.QUEUED]
 
 
 class Node(Frozen):
     name: str
-    state: State = State.READY
+    state: PoolState = PoolState.READY
     in_flight: int = 0
     last_used: float = -math.inf
 
 
-def nodes_of(count: int, state: State = State.READY) -> tuple[Node, ...]:
+def nodes_of(count: int, state: PoolState = PoolState.READY) -> tuple[Node, ...]:
     return tuple(Node(f"p{i}", state) for i in range(1, count + 1))
 
 
@@ -74,7 +74,7 @@ NODES = st.lists(
     st.builds(
         Node,
         st.integers(1, 30).map("p{}".format),
-        st.sampled_from(State),
+        st.sampled_from(PoolState),
         st.integers(0, 3),
         st.just(-math.inf) | st.floats(0, 1e6),
     ),
@@ -181,8 +181,8 @@ def test_leastconn_takes_the_fewest_in_flight_then_the_longest_unused() -> None:
 @pytest.mark.parametrize("name", ["leastconn", "first"])
 @pytest.mark.parametrize("asleep", ASLEEP)
 @pytest.mark.parametrize("starting", STARTING)
-def test_awake_before_starting_before_asleep(name: str, asleep: State, starting: State) -> None:
-    nodes = [Node("p1", asleep), Node("p2", starting), Node("p3", State.READY, 9)]
+def test_awake_before_starting_before_asleep(name: str, asleep: PoolState, starting: PoolState) -> None:
+    nodes = [Node("p1", asleep), Node("p2", starting), Node("p3", PoolState.READY, 9)]
     how = of_name(name)
     assert picks(how, nodes, 1) == ["p3"]
     assert picks(how, nodes[:2], 1) == ["p2"]
@@ -193,7 +193,7 @@ def test_awake_before_starting_before_asleep(name: str, asleep: State, starting:
 @pytest.mark.parametrize("name", ["leastconn", "first"])
 def test_a_burst_wakes_no_more_nodes_than_it_fills(name: str) -> None:
     # Within one burst, no boot has begun: all that shows is what was given out.
-    how, nodes, maxconn = of_name(name), list(nodes_of(4, State.OFF)), 10
+    how, nodes, maxconn = of_name(name), list(nodes_of(4, PoolState.OFF)), 10
     for _ in range(25):
         chosen = how.choose(nodes, lambda node: node.in_flight < maxconn)
         assert chosen is not None
@@ -202,7 +202,7 @@ def test_a_burst_wakes_no_more_nodes_than_it_fills(name: str) -> None:
 
 
 def test_leastconn_spreads_over_those_that_are_awake() -> None:
-    how, nodes = of_name("leastconn"), [*nodes_of(3), Node("p4", State.OFF)]
+    how, nodes = of_name("leastconn"), [*nodes_of(3), Node("p4", PoolState.OFF)]
     for now in range(9):
         chosen = how.choose(nodes, anyone)
         assert chosen is not None
@@ -214,7 +214,7 @@ def test_leastconn_spreads_over_those_that_are_awake() -> None:
 
 
 def test_first_fills_one_after_the_other() -> None:
-    nodes = [Node("p1", State.OFF), Node("p2"), Node("p3"), Node("p4", State.ON)]
+    nodes = [Node("p1", PoolState.OFF), Node("p2"), Node("p3"), Node("p4", PoolState.BOOTING)]
     how = of_name("first")
     assert picks(how, nodes, 2) == ["p2", "p2"]
     assert picks(how, nodes, 1, but("p2")) == ["p3"]

@@ -17,12 +17,14 @@ from rpi_clusterhat import (
     BootTimeoutError,
     ClusterHatError,
     Lease,
+    LeaseInUseError,
     LeaseTimeoutError,
     NodeNameError,
     NoNodeError,
     NotReadyError,
     PoolClosedError,
     PoolSettings,
+    PoolState,
     QueueFullError,
     SettingError,
     State,
@@ -30,13 +32,15 @@ from rpi_clusterhat import (
 from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff
 from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.pool.activity import Traffic
-from rpi_clusterhat.pool.leases import LOOK_INTERVAL, TRAFFIC_INTERVAL
+from rpi_clusterhat.pool.runner import LOOK_INTERVAL
+from rpi_clusterhat.pool.traffic_watch import TRAFFIC_INTERVAL
 from tests.safety.pools import BOOT_TIME, INTERVAL, SPACING, House, WorldProbe, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from rpi_clusterhat.pool.scheduler import Scheduler
     from rpi_clusterhat.waiting import Step
 
 
@@ -44,8 +48,13 @@ def about(value: Any) -> Any:
     return pytest.approx(value, abs=1e-6)  # pyright: ignore[reportUnknownMemberType] - its types are incomplete
 
 
-def state(pool: AsyncNodePool, name: str) -> State:
-    return pool.members[name].state
+def scheduler_of(pool: AsyncNodePool) -> Scheduler:
+    scheduler: Scheduler = vars(pool)["_scheduler"]
+    return scheduler
+
+
+def state(pool: AsyncNodePool, name: str) -> PoolState:
+    return pool.nodes[name].state
 
 
 @pytest.fixture
@@ -102,8 +111,8 @@ def test_a_thousand_at_once_on_a_cluster_without_power(house: House) -> None:
             granted = {user.granted_at for user in users}
             assert sorted(granted) == about([BOOT_TIME + up for up in sorted(ups.values())])  # type: ignore[type-var]
             assert pool.waiting == 0
-            assert {member.held for member in pool.members.values()} == {0}
-            assert [member.boots for member in pool.members.values()] == [1, 1, 1, 1]
+            assert {member.leases for member in pool.nodes.values()} == {0}
+            assert [member.boots for member in pool.nodes.values()] == [1, 1, 1, 1]
 
     run(work)
 
@@ -132,7 +141,7 @@ def test_one_who_waits_too_long_is_told_and_the_boot_goes_on(house: House) -> No
             assert (str(user.error), user.error.retry_after) == ("p1 was not ready within 5 s", 7.0)
             assert pool.waiting == 0
             await house.clock.pass_time(5.0)
-            assert state(pool, "p1") is State.READY
+            assert state(pool, "p1") is PoolState.READY
             assert pool.lease().ask()
             assert house.told("on") == [(0.0, "p1")]
 
@@ -153,7 +162,7 @@ def test_one_who_waits_for_a_place_too_long(house: House) -> None:
                 await waits
             holder.leave()
             await house.clock.pass_time(0.0)
-            assert pool.members["p2"].in_flight == 0
+            assert pool.nodes["p2"].in_flight == 0
 
     run(work)
 
@@ -166,9 +175,9 @@ def test_one_who_gives_up_does_not_end_the_boot(house: House) -> None:
             user.task.cancel()
             await house.clock.pass_time(0.0)
             assert user.task.cancelled()
-            assert (pool.waiting, pool.members["p1"].in_flight) == (0, 0)
+            assert (pool.waiting, pool.nodes["p1"].in_flight) == (0, 0)
             await house.clock.pass_time(1.0)
-            assert state(pool, "p1") is State.READY
+            assert state(pool, "p1") is PoolState.READY
             again = User(house, pool)
             await house.clock.pass_time(0.0)
             assert again.granted_at == 1.5
@@ -184,12 +193,12 @@ def test_one_who_gives_up_in_the_moment_of_the_grant_keeps_nothing(house: House)
             assert not lease.ask()
             waits = asyncio.create_task(lease.wait())
             await house.clock.pass_time(1.0)
-            pool.core.ready("p1")
-            assert pool.members["p1"].held == 1
+            scheduler_of(pool).ready("p1")
+            assert pool.nodes["p1"].leases == 1
             waits.cancel()
             await house.clock.pass_time(0.0)
             assert waits.cancelled()
-            assert pool.members["p1"].in_flight == 0
+            assert pool.nodes["p1"].in_flight == 0
 
     run(work)
 
@@ -233,8 +242,8 @@ def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: Hou
             await house.clock.pass_time(4.0 + BOOT_TIME)
             assert user.lease.node == "p2"
             assert user.granted_at == about(4.0 - INTERVAL + BOOT_TIME)
-            assert state(pool, "p1") is State.FAILED
-            assert pool.members["p1"].failure == "p1 is failed (tried for 3.88 s)"
+            assert state(pool, "p1") is PoolState.FAILED
+            assert pool.nodes["p1"].failure == "p1 is failed (tried for 3.88 s)"
             failed_at, _ = house.told("off")[0]
             assert 3.5 < failed_at <= 4.0
             for _ in range(30):
@@ -246,7 +255,7 @@ def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: Hou
             with pytest.raises(NoNodeError, match="p1 is failed"):
                 pool.lease("p1").ask()
             await house.clock.pass_time(5.0)
-            assert state(pool, "p1") is State.OFF
+            assert state(pool, "p1") is PoolState.OFF
             house.world["p1"].fail()
             named = User(house, pool, "p1")
             await house.clock.pass_time(BOOT_TIME)
@@ -317,10 +326,10 @@ def test_a_node_that_cannot_be_switched_on(house: House) -> None:
             await house.clock.pass_time(SPACING + BOOT_TIME)
             assert user.lease.node == "p2"
             assert user.granted_at is not None
-            assert "made to stick" in (pool.members["p1"].failure or "")
+            assert "made to stick" in (pool.nodes["p1"].failure or "")
             house.world["p1"].stick(None)
             await house.clock.pass_time(40.0)
-            assert state(pool, "p1") is State.OFF
+            assert state(pool, "p1") is PoolState.OFF
 
     run(work)
 
@@ -357,7 +366,7 @@ def test_a_node_that_dies_under_a_lease_is_looked_at(house: House) -> None:
             await house.clock.pass_time(2.0)
             user.lease.failed()
             await house.clock.pass_time(0.0)
-            assert state(pool, "p1") is State.READY  # a false alarm
+            assert state(pool, "p1") is PoolState.READY  # a false alarm
             house.world["p1"].hang()
             user.lease.failed()
             other = User(house, pool)
@@ -366,13 +375,13 @@ def test_a_node_that_dies_under_a_lease_is_looked_at(house: House) -> None:
             assert (other.lease.node, named.lease.node) == ("p2", "p1")  # another one, where that will do
             await house.clock.pass_time(6.0)
             assert isinstance(named.error, BootError)
-            assert (other.lease.node, state(pool, "p1")) == ("p2", State.FAILED)
+            assert (other.lease.node, state(pool, "p1")) == ("p2", PoolState.FAILED)
             assert house.told("off") == []  # a lease is on it still
             house.outside(p1=False)
             user.lease.failed()
             user.leave()
             await house.clock.pass_time(40.0)
-            assert state(pool, "p1") is State.OFF
+            assert state(pool, "p1") is PoolState.OFF
 
     run(work)
 
@@ -385,7 +394,7 @@ def test_a_lease_meets_a_node_without_power(house: House) -> None:
             house.outside(p1=False)
             user.lease.failed()
             await house.clock.pass_time(0.0)
-            assert state(pool, "p1") is State.OFF
+            assert state(pool, "p1") is PoolState.OFF
             assert house.events[-1] == PoweredOff("p1", "outside", 2.0)
 
     run(work)
@@ -401,9 +410,9 @@ def test_nodes_with_power_are_taken_over(house: House) -> None:
             user = User(house, pool)
             await house.clock.pass_time(BOOT_TIME)
             assert (user.lease.node, user.granted_at) == ("p2", BOOT_TIME)
-            assert state(pool, "p3") is State.READY
+            assert state(pool, "p3") is PoolState.READY
             assert house.told("on") == [(0.0, "p2"), (0.0, "p3")]
-            assert [member.boots for member in pool.members.values()] == [0, 0, 0, 0]
+            assert [member.boots for member in pool.nodes.values()] == [0, 0, 0, 0]
             await house.clock.pass_time(10.0)
             assert house.told("off") == [(about(BOOT_TIME + 10.0), "p3")]
 
@@ -417,8 +426,8 @@ def test_what_others_switch_is_found(house: House) -> None:
             await house.clock.pass_time(2.0)
             house.outside(p1=False, p4=True)
             await house.clock.pass_time(LOOK_INTERVAL)
-            assert state(pool, "p1") is State.OFF
-            assert state(pool, "p4") is State.READY
+            assert state(pool, "p1") is PoolState.OFF
+            assert state(pool, "p4") is PoolState.READY
             other = User(house, pool)
             await house.clock.pass_time(0.0)
             assert other.lease.node == "p4"
@@ -426,7 +435,7 @@ def test_what_others_switch_is_found(house: House) -> None:
             again = User(house, pool, "p1")
             await house.clock.pass_time(BOOT_TIME)
             assert again.granted_at is not None
-            assert pool.members["p1"].boots == 2
+            assert pool.nodes["p1"].boots == 2
 
     run(work)
 
@@ -452,7 +461,7 @@ def test_a_board_that_cannot_be_read_for_a_while(house: House, caplog: pytest.Lo
             await house.clock.pass_time(LOOK_INTERVAL)
             house.outside(p1=True)
             await house.clock.pass_time(LOOK_INTERVAL)
-            assert state(pool, "p1") is State.READY
+            assert state(pool, "p1") is PoolState.READY
 
     run(work)
     assert "the nodes' power cannot be read" in caplog.text
@@ -471,7 +480,7 @@ def test_a_strangers_backend_does_not_end_the_looks(
             monkeypatch.undo()
             house.outside(p1=True)
             await house.clock.pass_time(LOOK_INTERVAL)
-            assert state(pool, "p1") is State.READY
+            assert state(pool, "p1") is PoolState.READY
 
     run(work)
     assert "a stranger's mistake" in caplog.text
@@ -491,8 +500,8 @@ def test_two_programs_on_one_board(tmp_path: Path) -> None:
             assert len(times) == 4
             assert all(b - a >= SPACING - 1e-6 for a, b in pairwise(times))
             await one.clock.pass_time(LOOK_INTERVAL)
-            assert {m.state for m in (*first.members.values(), *second.members.values())} == {State.READY}
-            assert [m.boots for m in first.members.values()] == [1, 1, 0, 0]
+            assert {m.state for m in (*first.nodes.values(), *second.nodes.values())} == {PoolState.READY}
+            assert [m.boots for m in first.nodes.values()] == [1, 1, 0, 0]
         await one.hat.close()
         await two.hat.close()
 
@@ -507,12 +516,12 @@ def test_a_lease_that_comes_while_the_node_goes_off_starts_it_again(house: House
         async with house.pool() as pool:
             assert pool.wake("p1")
             await house.clock.pass_time(2.0)
-            assert pool.rest("p1")
+            assert pool.power_off("p1")
             late = User(house, pool, "p1")
             await house.clock.pass_time(BOOT_TIME)
             assert (house.told("off"), house.told("on")) == ([(2.0, "p1")], [(0.0, "p1"), (2.0, "p1")])
             assert late.granted_at == 2.0 + BOOT_TIME
-            assert not pool.rest("p1")
+            assert not pool.power_off("p1")
             assert not pool.wake("p1")
 
     run(work)
@@ -544,7 +553,7 @@ def test_a_byte_either_way_keeps_a_node_up(house: House) -> None:
             lease.ask()
             await house.clock.pass_time(5.0)
             lease.touch()
-            assert pool.members["p1"].last_active == 5.0
+            assert pool.nodes["p1"].last_active == 5.0
             passive = pool.lease(passive=True)
             assert passive.ask()
             passive.touch()
@@ -552,7 +561,7 @@ def test_a_byte_either_way_keeps_a_node_up(house: House) -> None:
             await house.clock.pass_time(3.0)
             passive.touch()
             passive.release()
-            assert pool.members["p1"].last_active == 5.0
+            assert pool.nodes["p1"].last_active == 5.0
             await house.clock.pass_time(7.0)
             assert house.told("off") == [(15.0, "p1")]
 
@@ -678,7 +687,7 @@ def test_closing_can_switch_off(house: House) -> None:
         user.leave()
         await house.clock.pass_time(60.0)
         assert {node.phase for node in house.world} == {"off"}
-        assert {member.state for member in pool.members.values()} == {State.OFF}
+        assert {member.state for member in pool.nodes.values()} == {PoolState.OFF}
         assert house.events[-2:] == [PoweredOff("p1", "close", 1.6), PoweredOff("p2", "close", about(1.35))]
         assert isinstance(waits.error, PoolClosedError)
 
@@ -704,7 +713,7 @@ def test_ask_and_release_step_by_step(house: House) -> None:
             await warm.wait()  # no need to
             for one in (lease, warm, warm):
                 one.release()
-            assert pool.members["p1"].in_flight == 0
+            assert pool.nodes["p1"].in_flight == 0
 
     run(work)
 
@@ -736,7 +745,7 @@ def test_what_is_refused(house: House) -> None:
             with pytest.raises(NodeNameError):
                 pool.lease("p9").ask()
             with pytest.raises(NoNodeError):
-                pool.lease(exclude=set(pool.members)).ask()
+                pool.lease(exclude=set(pool.nodes)).ask()
             assert pool.waiting == 0
             by_key = pool.lease(key="somebody")
             by_key.ask()
@@ -754,3 +763,131 @@ def test_settings_are_checked(house: House) -> None:
         AsyncNodePool(house.hat, probe=house.probe, settings=PoolSettings(maxconn=0))
     assert AsyncNodePool(house.hat, probe=house.probe).settings == PoolSettings()
     assert isinstance(house.probe("p1"), WorldProbe)
+
+
+@pytest.mark.parametrize("probe", [None, "tcp", str, len])
+def test_what_makes_no_probes_is_refused_at_once(house: House, probe: Any) -> None:
+    with pytest.raises(SettingError, match=r"^probe: .*: must be a function from a node's name to a probe$"):
+        AsyncNodePool(house.hat, probe=probe)
+
+
+def test_settings_of_another_kind_are_refused(house: House) -> None:
+    wrong: Any = {"maxconn": 3}
+    with pytest.raises(SettingError, match="must be PoolSettings"):
+        AsyncNodePool(house.hat, probe=house.probe, settings=wrong)
+
+
+def test_arguments_are_checked_where_they_are_given(house: House) -> None:
+    async def work() -> None:
+        async with house.pool() as pool:
+            for call in (pool.wake, pool.power_off, pool.due_at, pool.lease):
+                with pytest.raises(NodeNameError, match=r"'p9' is no node of this pool: it has p1, p2"):
+                    call("p9")
+            for timeout in (-1.0, math.nan, "soon", True):
+                wrong: Any = timeout
+                with pytest.raises(SettingError, match=r"^timeout: .*: must be seconds, 0 or more$"):
+                    pool.lease("p1", timeout=wrong)
+                with pytest.raises(SettingError, match=r"^seconds: "):
+                    await pool.drain(wrong)
+            lease = pool.lease("p1")
+            assert not lease.ask()
+            with pytest.raises(SettingError, match=r"^timeout: "):
+                await lease.wait(-1.0)
+            await house.clock.pass_time(BOOT_TIME)
+            await lease.wait()  # it waits still
+            assert house.told("on") == [(0.0, "p1")]
+
+    run(work)
+
+
+def test_a_lease_has_a_time_of_its_own(house: House) -> None:
+    async def work() -> None:
+        async with house.pool(queue_timeout=20.0) as pool:
+            house.world["p1"].fail(slow=1000)
+            user = User(house, pool, "p1", timeout=3.0)
+            await house.clock.pass_time(10.0)
+            assert isinstance(user.error, LeaseTimeoutError)
+            assert user.ended_at == 3.0
+
+    run(work)
+
+
+def test_a_second_ask_raises_and_leaks_nothing(house: House) -> None:
+    async def work() -> None:
+        async with house.pool() as pool:
+            lease = pool.lease("p1")
+            assert not lease.ask()
+            waits = asyncio.create_task(lease.wait())
+            await house.clock.pass_time(0.0)
+            with pytest.raises(LeaseInUseError):
+                lease.ask()
+            with pytest.raises(LeaseInUseError):
+                await lease.__aenter__()
+            assert (pool.waiting, pool.nodes["p1"].in_flight) == (1, 1)
+            await house.clock.pass_time(BOOT_TIME)
+            await waits
+            with pytest.raises(LeaseInUseError):
+                lease.ask()
+            assert (pool.waiting, pool.nodes["p1"].leases) == (0, 1)
+            lease.release()
+            assert pool.nodes["p1"].in_flight == 0
+            assert lease.ask()
+            await lease.wait()  # not for the future of the first time
+            lease.release()
+            assert pool.nodes["p1"].in_flight == 0
+
+    run(work)
+
+
+# Estimates ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_pool_expects(house: House) -> None:
+    async def work() -> None:
+        async with house.pool(boot_estimate=12.0, maxconn=1, idle_timeout=10.0, min_on_time=0.0) as pool:
+            assert (pool.boot_time, pool.estimate()) == (12.0, 12.0)
+            lease, other = pool.lease("p1"), pool.lease("p1")
+            assert not lease.ask()
+            assert not other.ask()
+            await house.clock.pass_time(1.0)
+            assert (lease.estimate(), other.estimate(), pool.estimate()) == (11.0, 11.0, 11.0)
+            assert pool.due_at("p1") == math.inf
+            await house.clock.pass_time(1.0)
+            assert (pool.boot_time, pool.estimate()) == (BOOT_TIME, BOOT_TIME)
+            other.release()
+            lease.release()
+            assert pool.due_at("p1") == pool.now() + 10.0
+
+    run(work)
+
+
+def test_those_who_wait_can_be_refused_while_leases_go_on(house: House) -> None:
+    async def work() -> None:
+        async with house.pool() as pool:
+            holder = User(house, pool, "p1")
+            await house.clock.pass_time(2.0)
+            waits = User(house, pool, "p2")
+            await house.clock.pass_time(0.0)
+            pool.refuse_waiting()
+            await house.clock.pass_time(0.0)
+            assert isinstance(waits.error, PoolClosedError)
+            assert (holder.error, pool.nodes["p1"].leases) == (None, 1)
+            with pytest.raises(PoolClosedError):
+                pool.lease().ask()
+            assert not pool.wake("p3")
+
+    run(work)
+
+
+def test_a_subscription_ends(house: House) -> None:
+    async def work() -> None:
+        async with house.pool() as pool:
+            heard: list[object] = []
+            unsubscribe = pool.subscribe(heard.append)
+            pool.wake("p1")
+            assert len(heard) == 1
+            unsubscribe()
+            pool.wake("p2")
+            assert len(heard) == 1
+
+    run(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from rpi_clusterhat.errors import (
     BootError,
     BootTimeoutError,
+    LeaseInUseError,
     NodeNameError,
     NoNodeError,
     NotReadyError,
@@ -19,18 +21,22 @@ from rpi_clusterhat.errors import (
     QueueFullError,
     SettingError,
 )
-from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff
-from rpi_clusterhat.pool.scheduler import Arm, Boot, Check, Claim, PoolSettings, Recover, Rest, Scheduler
-from rpi_clusterhat.power.states import State
+from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff, PowerOffFailed
+from rpi_clusterhat.pool.actions import BackOff, Boot, Check, CutPower, WatchIdle
+from rpi_clusterhat.pool.queue import LeaseRequest
+from rpi_clusterhat.pool.scheduler import Scheduler
+from rpi_clusterhat.pool.settings import PoolSettings
+from rpi_clusterhat.pool.states import PoolState
 from rpi_clusterhat.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rpi_clusterhat.pool.scheduler import Action, Member
+    from rpi_clusterhat.pool.actions import Action
+    from rpi_clusterhat.pool.pooled_node import PooledNode
 
 
-class Client(Claim):
+class Client(LeaseRequest):
     """Counts its answers."""
 
     def __init__(self, wanted: str | None = None, **how: Any) -> None:
@@ -39,12 +45,12 @@ class Client(Claim):
         self.exclude = exclude
         self.answers = 0
 
-    def settled(self) -> None:
+    def answered(self) -> None:
         self.answers += 1
 
     @property
     def node(self) -> str | None:
-        return None if self.member is None else self.member.name
+        return None if self.pooled_node is None else self.pooled_node.name
 
 
 class Desk:
@@ -58,17 +64,17 @@ class Desk:
         self.events: list[PoolEvent] = []
         self.core.subscribe(self.events.append)
 
-    def node(self, name: str) -> Member:
-        return self.core.members[name]
+    def node(self, name: str) -> PooledNode:
+        return self.core.nodes[name]
 
     def actions(self) -> list[Action]:
         """Those that are new, but for the watching of idle times."""
-        new: list[Action] = [action for action in self.core.actions if not isinstance(action, Arm)]
+        new: list[Action] = [action for action in self.core.actions if not isinstance(action, WatchIdle)]
         self.core.actions.clear()
         return new
 
     def arms(self) -> list[str]:
-        new = [action.node for action in self.core.actions if isinstance(action, Arm)]
+        new = [action.node for action in self.core.actions if isinstance(action, WatchIdle)]
         self.core.actions.clear()
         return new
 
@@ -99,12 +105,12 @@ def test_one_boot_for_all_who_wait_and_none_for_those_who_come_later() -> None:
     clients = [desk.ask() for _ in range(3)]
     assert desk.actions() == [Boot("p1")]
     assert [(c.node, c.answers) for c in clients] == [("p1", 0)] * 3
-    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").held) == (3, 3, 0)
+    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").leases) == (3, 3, 0)
     desk.core.powered("p1")
     assert [c.answers for c in clients] == [0, 0, 0]
     desk.core.ready("p1")
     assert [c.answers for c in clients] == [1, 1, 1]
-    assert (desk.core.waiting, desk.node("p1").held) == (0, 3)
+    assert (desk.core.waiting, desk.node("p1").leases) == (0, 3)
     desk.core.release(clients[0])
     late = Client()
     assert desk.core.ask(late)
@@ -119,9 +125,9 @@ def test_a_client_that_leaves_does_not_end_the_boot() -> None:
     assert desk.actions() == [Boot("p1")]
     desk.core.release(client)
     desk.core.release(client)
-    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").state) == (0, 0, State.QUEUED)
+    assert (desk.core.waiting, desk.node("p1").in_flight, desk.node("p1").state) == (0, 0, PoolState.QUEUED)
     desk.boot("p1")
-    assert desk.node("p1").state is State.READY
+    assert desk.node("p1").state is PoolState.READY
     assert client.answers == 0
     assert desk.arms() == ["p1"]
 
@@ -150,16 +156,16 @@ def test_what_is_told_and_counted_of_a_boot() -> None:
 
 def test_what_was_not_asked_for_changes_nothing() -> None:
     desk = Desk()
-    for trigger in (desk.core.powered, desk.core.ready, desk.core.suspect, desk.core.recovered):
+    for trigger in (desk.core.powered, desk.core.ready, desk.core.health_check, desk.core.back_off_over):
         trigger("p1")
     desk.core.failed("p1", "?")
-    assert desk.node("p1").state is State.OFF
+    assert desk.node("p1").state is PoolState.OFF
     assert desk.actions() == []
     desk.up("p1")
-    for trigger in (desk.core.powered, desk.core.ready, desk.core.found_on, desk.core.recovered):
+    for trigger in (desk.core.powered, desk.core.ready, desk.core.found_on, desk.core.back_off_over):
         trigger("p1")
     desk.core.failed("p1", "?")
-    assert desk.node("p1").state is State.READY
+    assert desk.node("p1").state is PoolState.READY
     assert not desk.core.wake("p1")
     assert desk.actions() == []
     assert desk.events == []
@@ -312,7 +318,7 @@ def test_those_who_waited_go_on_to_another_node() -> None:
     assert (one.node, two.node) == ("p1", "p1")
     desk.actions()
     desk.core.failed("p1", "no answer")
-    assert desk.actions() == [Recover("p1", 30.0, True), Boot("p2")]
+    assert desk.actions() == [BackOff("p1", 30.0, True), Boot("p2")]
     assert [(c.node, c.answers) for c in (one, two)] == [("p2", 0)] * 2
     assert desk.core.waiting == 2
     assert desk.events[1:] == [BootFailed("p1", "no answer", 30.0), BootStarted("p2", "lease")]
@@ -354,7 +360,7 @@ def test_without_redispatch_the_failure_is_told_at_once() -> None:
     one = desk.ask()
     desk.core.failed("p1", "no answer")
     assert (one.answers, str(one.error)) == (1, "p1: no answer")
-    assert desk.node("p2").state is State.OFF
+    assert desk.node("p2").state is PoolState.OFF
 
 
 def test_who_wants_this_very_node_is_told_even_while_waiting_for_a_place() -> None:
@@ -388,19 +394,19 @@ def test_the_back_off_doubles_to_sixteen_times_and_ends_with_a_boot_that_works()
         desk.ask()
         desk.core.failed("p1", "no answer")
         _boot, recover = desk.actions()
-        assert isinstance(recover, Recover)
+        assert isinstance(recover, BackOff)
         seen.append(recover.seconds)
         assert not desk.core.wake("p1")
         desk.clock.advance(recover.seconds)
-        desk.core.recovered("p1")
-        assert (desk.node("p1").state, desk.node("p1").retry_at) == (State.OFF, None)
+        desk.core.back_off_over("p1")
+        assert (desk.node("p1").state, desk.node("p1").retry_at) == (PoolState.OFF, None)
     assert seen == [10.0, 20.0, 40.0, 80.0, 160.0, 160.0, 160.0]
     desk.ask()
     desk.boot("p1")
     assert (desk.node("p1").failure, desk.node("p1").failures) == (None, 0)
-    desk.core.suspect("p1")
+    desk.core.health_check("p1")
     desk.core.failed("p1", "no answer")
-    assert desk.actions()[-1] == Recover("p1", 10.0, False)  # a lease is on it
+    assert desk.actions()[-1] == BackOff("p1", 10.0, False)  # a lease is on it
 
 
 def test_what_may_pass_is_tried_again_soon() -> None:
@@ -410,8 +416,8 @@ def test_what_may_pass_is_tried_again_soon() -> None:
     assert isinstance(one.error, BootError)
     assert not isinstance(one.error, TimeoutError)
     assert one.error.retry_after == 1.0
-    assert desk.actions()[-1] == Recover("p1", 1.0, True)
-    desk.core.recovered("p1")
+    assert desk.actions()[-1] == BackOff("p1", 1.0, True)
+    desk.core.back_off_over("p1")
     two = desk.ask("p1")
     desk.core.failed("p1", "no answer", timed_out=True)
     assert isinstance(two.error, BootTimeoutError)
@@ -422,21 +428,21 @@ def test_a_failed_node_that_is_used_keeps_its_power_and_is_looked_at_again() -> 
     desk = Desk(1)
     desk.up("p1")
     lease = desk.ask()
-    desk.core.suspect("p1")
+    desk.core.health_check("p1")
     assert desk.actions() == [Check("p1")]
     desk.core.failed("p1", "silent")
-    assert desk.actions() == [Recover("p1", 30.0, False)]
+    assert desk.actions() == [BackOff("p1", 30.0, False)]
     desk.core.release(lease)
-    assert desk.node("p1").state is State.FAILED
-    desk.core.recovered("p1")
+    assert desk.node("p1").state is PoolState.FAILED
+    desk.core.back_off_over("p1")
     assert desk.actions() == [Check("p1")]
-    assert desk.node("p1").state is State.ON
+    assert desk.node("p1").state is PoolState.CHECKING
     desk.core.failed("p1", "silent")
-    assert desk.actions() == [Recover("p1", 60.0, True)]
-    desk.core.cut("p1")
+    assert desk.actions() == [BackOff("p1", 60.0, True)]
+    desk.core.powered_off("p1", "failure")
     assert desk.events[-1] == PoweredOff("p1", "failure", 0.0)
-    desk.core.recovered("p1")
-    assert (desk.node("p1").state, desk.actions()) == (State.OFF, [])
+    desk.core.back_off_over("p1")
+    assert (desk.node("p1").state, desk.actions()) == (PoolState.OFF, [])
 
 
 def test_a_node_whose_quarantine_ends_serves_those_who_still_wait() -> None:
@@ -449,8 +455,8 @@ def test_a_node_whose_quarantine_ends_serves_those_who_still_wait() -> None:
     desk.actions()
     waits = desk.ask()
     assert (waits.node, held.node) == (None, "p2")
-    desk.core.cut("p1")
-    desk.core.recovered("p1")
+    desk.core.powered_off("p1", "failure")
+    desk.core.back_off_over("p1")
     assert desk.actions() == [Boot("p1")]
     desk.boot("p1")
     assert (waits.node, waits.answers) == ("p1", 1)
@@ -460,8 +466,8 @@ def test_a_suspect_gets_no_lease_until_it_has_been_looked_at() -> None:
     desk = Desk(1, maxconn=5)
     desk.up("p1")
     held = desk.ask()
-    desk.core.suspect("p1")
-    desk.core.suspect("p1")
+    desk.core.health_check("p1")
+    desk.core.health_check("p1")
     late = desk.ask()
     assert desk.actions() == [Check("p1")]
     assert (late.answers, held.node) == (0, "p1")
@@ -485,33 +491,33 @@ def test_a_node_goes_off_when_nothing_has_happened_for_long_enough() -> None:
     assert desk.arms() == ["p1"]
     assert desk.core.due_at("p1") == 600.0
     desk.clock.advance(99.0)
-    assert desk.core.due("p1")
+    assert desk.core.check_idle("p1")
     desk.core.active("p1")  # a byte
     desk.clock.advance(1.0)
-    assert desk.core.due("p1")
+    assert desk.core.check_idle("p1")
     assert desk.core.due_at("p1") == 699.0
     desk.clock.advance(99.0)
-    assert not desk.core.due("p1")
-    assert desk.actions() == [Rest("p1", "idle")]
-    assert desk.node("p1").state is State.STOPPING
+    assert not desk.core.check_idle("p1")
+    assert desk.actions() == [CutPower("p1", "idle")]
+    assert desk.node("p1").state is PoolState.STOPPING
     assert desk.core.due_at("p1") == math.inf
-    assert not desk.core.due("p1")
-    desk.core.rested("p1", "idle")
-    assert desk.node("p1").state is State.OFF
+    assert not desk.core.check_idle("p1")
+    desk.core.powered_off("p1", "idle")
+    assert desk.node("p1").state is PoolState.OFF
     assert desk.events[-1] == PoweredOff("p1", "idle", 699.0)
 
 
 def test_the_idle_time_is_looked_at_by_one_and_only_while_nothing_is_in_flight() -> None:
     desk = Desk(1, maxconn=2)
     desk.up("p1")
-    assert desk.node("p1").armed
+    assert desk.node("p1").is_watched
     one, two = desk.ask(), desk.ask()
     desk.core.release(one)
     desk.core.release(two)
     assert desk.arms() == []  # who was asked at the boot still looks
     three = desk.ask()
-    assert not desk.core.due("p1")  # who looks, gives up
-    assert not desk.node("p1").armed
+    assert not desk.core.check_idle("p1")  # who looks, gives up
+    assert not desk.node("p1").is_watched
     desk.core.release(three)
     assert desk.arms() == ["p1"]
 
@@ -522,7 +528,7 @@ def test_a_check_does_not_make_two_look_at_an_idle_time() -> None:
     desk.boot("p1")
     desk.core.release(client)
     assert desk.arms() == ["p1"]
-    desk.core.suspect("p1")
+    desk.core.health_check("p1")
     desk.core.ready("p1")
     assert desk.arms() == []
 
@@ -543,51 +549,115 @@ def test_a_node_that_was_switched_on_stays_on_for_the_least_time() -> None:
     desk.core.release(client)
     assert desk.core.due_at("p1") == 60.0
     desk.clock.advance(39.0)
-    assert desk.core.due("p1")
+    assert desk.core.check_idle("p1")
     desk.clock.advance(1.0)
-    assert not desk.core.due("p1")
+    assert not desk.core.check_idle("p1")
 
 
 def test_a_lease_that_comes_too_late_waits_for_the_off_and_starts_the_node_again() -> None:
     desk = Desk(1, idle_timeout=10.0, min_on_time=0.0)
     desk.up("p1")
     desk.clock.advance(10.0)
-    desk.core.due("p1")
+    desk.core.check_idle("p1")
     late = desk.ask()
     assert (late.node, late.answers) == ("p1", 0)
-    assert desk.actions() == [Rest("p1", "idle")]
-    desk.core.rested("p1", "idle")
+    assert desk.actions() == [CutPower("p1", "idle")]
+    desk.core.powered_off("p1", "idle")
     assert desk.actions() == [Boot("p1")]
     desk.boot("p1")
     assert late.answers == 1
 
 
-def test_a_node_that_cannot_be_switched_off_has_failed() -> None:
+def test_a_node_that_cannot_be_switched_off_is_checked_and_serves_on() -> None:
+    desk = Desk(1, idle_timeout=10.0, min_on_time=0.0)
+    desk.up("p1")
+    assert desk.core.power_off("p1")
+    late = desk.ask()
+    desk.core.power_off_failed("p1", "stuck")
+    assert desk.actions() == [CutPower("p1", "hand"), Check("p1")]
+    assert desk.events == [PowerOffFailed("p1", "stuck", 30.0), BootStarted("p1", "check")]
+    member = desk.node("p1")
+    assert (member.state, member.failures, member.failure) == (PoolState.CHECKING, 0, None)
+    assert late.answers == 0
+    desk.core.ready("p1")
+    assert (late.node, late.answers, late.error) == ("p1", 1, None)
+    assert member.powered_since == 0.0
+
+
+def test_a_power_off_that_failed_is_tried_again_when_the_node_is_idle_and_a_back_off_is_over() -> None:
+    desk = Desk(1, idle_timeout=10.0, min_on_time=0.0)
+    desk.up("p1")
+    waits = [30.0, 60.0, 120.0, 240.0, 480.0, 480.0]
+    desk.clock.advance(10.0)
+    for seconds in waits:
+        assert not desk.core.check_idle("p1")
+        assert desk.actions() == [CutPower("p1", "idle")]
+        desk.core.power_off_failed("p1", "stuck")
+        assert desk.events[-2] == PowerOffFailed("p1", "stuck", seconds)
+        desk.core.ready("p1")
+        assert desk.core.due_at("p1") == desk.clock.now() + seconds
+        desk.clock.advance(seconds - 1.0)
+        assert desk.core.check_idle("p1")
+        desk.clock.advance(1.0)
+        desk.actions()
+    assert desk.core.power_off("p1")
+    desk.core.powered_off("p1", "hand")
+    member = desk.node("p1")
+    assert (member.state, member.power_off_failures) == (PoolState.OFF, 0)
+    desk.up("p1")
+    assert desk.core.due_at("p1") == desk.clock.now() + 10.0
+
+
+def test_a_power_off_by_hand_waits_for_no_back_off_and_a_busy_bus_makes_it_short() -> None:
     desk = Desk(1)
     desk.up("p1")
-    assert desk.core.rest("p1")
-    late = desk.ask()
-    desk.core.failed("p1", "stuck")
-    assert desk.actions() == [Rest("p1", "hand"), Recover("p1", 30.0, True)]
-    assert str(late.error) == "p1: stuck"
+    for _ in range(2):
+        assert desk.core.power_off("p1")
+        desk.core.power_off_failed("p1", "busy", may_pass=True)
+        desk.core.ready("p1")
+    told = [event for event in desk.events if isinstance(event, PowerOffFailed)]
+    assert [event.retry_after for event in told] == [1.0, 2.0]
+
+
+def test_a_failed_node_whose_power_cannot_be_cut_is_checked_after_its_back_off() -> None:
+    desk = Desk(1)
+    desk.ask("p1")
+    desk.core.failed("p1", "no answer")
+    assert desk.actions() == [Boot("p1"), BackOff("p1", 30.0, True)]
+    desk.core.power_off_failed("p1", "stuck")
+    assert desk.events[-1] == PowerOffFailed("p1", "stuck", 30.0)
+    assert (desk.node("p1").state, desk.node("p1").failures) == (PoolState.FAILED, 1)
+    desk.core.back_off_over("p1")
+    assert desk.actions() == [Check("p1")]
+    desk.core.lost("p1")
+    assert (desk.node("p1").state, desk.node("p1").power_off_failures) == (PoolState.OFF, 0)
+
+
+def test_a_power_off_fails_only_where_one_was_tried() -> None:
+    desk = Desk(1)
+    desk.core.power_off_failed("p1", "?")
+    desk.up("p1")
+    desk.core.power_off_failed("p1", "?")
+    assert desk.events == []
+    assert desk.node("p1").state is PoolState.READY
 
 
 def test_by_hand() -> None:
     desk = Desk()
     assert desk.core.wake("p1")
     assert not desk.core.wake("p1")
-    assert not desk.core.rest("p1")
+    assert not desk.core.power_off("p1")
     assert desk.actions() == [Boot("p1")]
     desk.boot("p1", 3.0)
     assert desk.events == [BootStarted("p1", "hand"), BootFinished("p1", 3.0, "hand")]
     client = desk.ask()
-    assert not desk.core.rest("p1")
+    assert not desk.core.power_off("p1")
     desk.core.release(client)
-    assert desk.core.rest("p1")
-    assert not desk.core.rest("p1")
-    desk.core.rested("p1", "hand")
+    assert desk.core.power_off("p1")
+    assert not desk.core.power_off("p1")
+    desk.core.powered_off("p1", "hand")
     assert desk.events[-1] == PoweredOff("p1", "hand", 3.0)
-    assert not desk.core.rest("p2")
+    assert not desk.core.power_off("p2")
 
 
 # What others switch -------------------------------------------------------------------------------------
@@ -615,7 +685,7 @@ def test_a_node_lost_with_leases_on_it_starts_again_for_those_who_wait() -> None
     desk.up("p1")
     held = desk.ask()
     desk.core.lost("p1")
-    assert (desk.node("p1").state, desk.node("p1").held) == (State.OFF, 1)
+    assert (desk.node("p1").state, desk.node("p1").leases) == (PoolState.OFF, 1)
     assert desk.actions() == []  # nobody asked since
     waits = desk.ask()
     assert desk.actions() == [Boot("p1")]
@@ -625,7 +695,110 @@ def test_a_node_lost_with_leases_on_it_starts_again_for_those_who_wait() -> None
     desk.boot("p1")
     assert waits.answers == 1
     desk.core.release(held)
-    assert desk.node("p1").held == 1
+    assert desk.node("p1").leases == 1
+
+
+def test_what_others_switch_while_the_pool_is_at_work_on_a_node_changes_nothing_of_that() -> None:
+    desk = Desk(1, idle_timeout=10.0, min_on_time=0.0)
+    client = desk.ask()
+    desk.core.found_on("p1")  # while it waits for the rail
+    assert desk.node("p1").state is PoolState.QUEUED
+    desk.core.powered("p1")
+    assert desk.node("p1").boots == 0  # it was not this pool's doing
+    desk.core.ready("p1")
+    desk.core.lost("p1")
+    desk.core.release(client)
+    desk.up("p1")
+    assert desk.core.power_off("p1")
+    desk.core.lost("p1")
+    desk.core.found_on("p1")
+    assert desk.node("p1").state is PoolState.STOPPING
+    desk.core.powered_off("p1", "hand")
+    desk.core.lost("p1")
+    assert desk.node("p1").state is PoolState.OFF
+    assert [event.reason for event in desk.events if isinstance(event, PoweredOff)] == ["outside", "hand"]
+
+
+def test_a_failed_node_stays_so_whatever_others_switch_and_is_checked_where_it_has_power_then() -> None:
+    desk = Desk(1)
+    desk.ask("p1")
+    desk.core.failed("p1", "no answer")
+    desk.core.powered_off("p1", "failure")
+    desk.core.found_on("p1")
+    assert desk.node("p1").state is PoolState.FAILED
+    desk.actions()
+    desk.core.back_off_over("p1")
+    assert desk.actions() == [Check("p1")]
+    desk.core.failed("p1", "no answer")
+    desk.core.lost("p1")
+    assert desk.node("p1").state is PoolState.FAILED
+    desk.core.back_off_over("p1")
+    assert desk.node("p1").state is PoolState.OFF
+
+
+# Misuse -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_ask_raises_and_changes_nothing() -> None:
+    desk = Desk(1, maxconn=2)
+    waits = desk.ask()
+    queued = [desk.ask() for _ in range(2)][-1]
+    for client in (waits, queued):
+        before = (desk.core.waiting, desk.node("p1").in_flight, client.node, client.number)
+        with pytest.raises(LeaseInUseError, match="release it, or take another lease"):
+            desk.core.ask(client)
+        assert (desk.core.waiting, desk.node("p1").in_flight, client.node, client.number) == before
+    desk.boot("p1")
+    with pytest.raises(LeaseInUseError):
+        desk.core.ask(waits)
+    assert (waits.answers, desk.node("p1").leases, desk.core.waiting) == (1, 2, 1)
+    desk.core.release(waits)
+    assert (queued.answers, desk.node("p1").leases, desk.core.waiting) == (1, 2, 0)
+    desk.core.release(queued)
+    assert desk.core.ask(queued)  # after a release it may be asked again
+    assert desk.node("p1").leases == 2
+
+
+def test_one_that_was_refused_may_ask_again() -> None:
+    desk = Desk(queue=0)
+    client = Client()
+    for _ in range(2):
+        with pytest.raises(QueueFullError):
+            desk.core.ask(client)
+    desk.up("p1")
+    assert desk.core.ask(client)
+
+
+def test_names_that_are_none() -> None:
+    desk = Desk()
+    for call in (desk.core.wake, desk.core.power_off, desk.core.due_at):
+        with pytest.raises(NodeNameError, match=r"'p9' is no node of this pool: it has p1, p2"):
+            call("p9")
+    assert desk.actions() == []
+
+
+def test_a_subscriber_that_raises_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(1)
+
+    def fail(_: PoolEvent) -> None:
+        raise ZeroDivisionError("a subscriber's mistake")
+
+    late: list[PoolEvent] = []
+    unsubscribe = desk.core.subscribe(fail)
+    desk.core.subscribe(late.append)
+    with caplog.at_level(logging.CRITICAL + 1, "rpi_clusterhat"):
+        client = desk.ask()
+        desk.boot("p1")
+    assert (client.answers, desk.node("p1").state) == (1, PoolState.READY)
+    assert late == desk.events == [BootStarted("p1", "lease"), BootFinished("p1", 0.0, "lease")]
+    with caplog.at_level(logging.ERROR, "rpi_clusterhat"):
+        desk.core.lost("p1")
+    assert "a subscriber failed on PoweredOff(node='p1'" in caplog.text
+    unsubscribe()
+    unsubscribe()
+    caplog.clear()
+    desk.core.wake("p1")
+    assert caplog.text == ""
 
 
 # The end ------------------------------------------------------------------------------------------------
@@ -634,7 +807,7 @@ def test_a_node_lost_with_leases_on_it_starts_again_for_those_who_wait() -> None
 def test_closing_tells_all_who_wait() -> None:
     desk = Desk()
     waiting = [desk.ask(), desk.ask("p1"), desk.ask(), desk.ask()]
-    desk.core.close()
+    desk.core.refuse_waiting()
     for client in waiting:
         assert client.answers == 1
         assert isinstance(client.error, PoolClosedError)
@@ -648,11 +821,11 @@ def test_closing_tells_all_who_wait() -> None:
 
 def test_a_claim_without_an_ending_of_its_own_is_only_kept() -> None:
     desk = Desk()
-    claim = Claim()
+    claim = LeaseRequest()
     assert not desk.core.ask(claim)
     desk.boot("p1")
-    assert claim.member is desk.node("p1")
-    assert repr(desk.node("p1")) == "<Member p1 ready held=1 queued=0>"
+    assert claim.pooled_node is desk.node("p1")
+    assert repr(desk.node("p1")) == "<PooledNode p1 ready leases=1 assigned=0>"
 
 
 # Settings -----------------------------------------------------------------------------------------------
@@ -693,8 +866,7 @@ def test_the_smallest_and_the_default_settings_are_taken() -> None:
         "retry_after_failure": 0,
         "idle_timeout": 0,
     }
-    for settings in (PoolSettings(), PoolSettings(**least)):
-        assert settings.check() is settings
+    assert PoolSettings(**least).replaced(**least) == PoolSettings(**least)
     assert (PoolSettings().balance, PoolSettings().idle_timeout) == ("random", 600.0)
 
 

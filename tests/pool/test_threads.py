@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import logging
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rpi_clusterhat import (
+    AsyncNodePool,
     BackendError,
     ClosedError,
     Cluster,
@@ -21,7 +25,8 @@ from rpi_clusterhat import (
     NotReadyError,
     PoolClosedError,
     PoolSettings,
-    State,
+    PoolState,
+    SettingError,
 )
 from rpi_clusterhat.events import BootFinished
 from rpi_clusterhat.testing import simulated
@@ -100,10 +105,10 @@ def test_a_lease(hat: Cluster) -> None:
         with pool.lease("p2") as lease:
             assert lease.node == "p2"
             assert world(hat)["p2"].is_up
-            assert pool.members["p2"].held == 1
+            assert pool.nodes["p2"].leases == 1
             lease.touch()
             lease.failed()  # it is looked at, and all is well
-        until(lambda: pool.members["p2"].held == 0 and pool.members["p2"].state is State.READY)
+        until(lambda: pool.nodes["p2"].leases == 0 and pool.nodes["p2"].state is PoolState.READY)
         assert repr(pool) == "<NodePool p1=off p2=ready p3=off p4=off>"
     assert [type(event) for event in events].count(BootFinished) == 2
     assert pool_threads() == []
@@ -126,8 +131,8 @@ def test_many_threads_share_the_nodes(hat: Cluster) -> None:
 
     with pool_of(hat, maxconn=2) as pool, ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(300)))
-        until(lambda: not any(member.held for member in pool.members.values()))
-        assert [member.boots for member in pool.members.values()] == [1, 1, 1, 1]
+        until(lambda: not any(member.leases for member in pool.nodes.values()))
+        assert [member.boots for member in pool.nodes.values()] == [1, 1, 1, 1]
     assert max(most.values()) <= 2
     assert pool_threads() == []
 
@@ -136,9 +141,9 @@ def test_by_hand(hat: Cluster) -> None:
     with pool_of(hat) as pool:
         assert pool.wake("p1")
         assert not pool.wake("p1")
-        until(lambda: pool.members["p1"].state is State.READY)
-        assert pool.rest("p1")
-        until(lambda: pool.members["p1"].state is State.OFF)
+        until(lambda: pool.nodes["p1"].state is PoolState.READY)
+        assert pool.power_off("p1")
+        until(lambda: pool.nodes["p1"].state is PoolState.OFF)
         assert not hat["p1"].powered
 
 
@@ -151,7 +156,7 @@ def test_what_is_refused(hat: Cluster) -> None:
             pass
         with pytest.raises(LeaseTimeoutError), pool.lease("p1", timeout=0.05):
             pass
-        assert pool.members["p1"].in_flight == 0
+        assert pool.nodes["p1"].in_flight == 0
         with pool.lease(key="somebody", exclude={"p1"}) as lease:  # that would take its time
             assert lease.node != "p1"
 
@@ -160,7 +165,7 @@ def test_an_error_in_the_body_gives_the_lease_back(hat: Cluster) -> None:
     with pool_of(hat) as pool:
         with pytest.raises(ZeroDivisionError), pool.lease("p1"):
             _ = 1 / 0
-        until(lambda: pool.members["p1"].held == 0)
+        until(lambda: pool.nodes["p1"].leases == 0)
 
 
 def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +175,7 @@ def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: py
     def interrupted(future: Any, timeout: float | None = None) -> Any:
         """As if the signal came when the claim has begun to wait."""
         if threading.current_thread() is threading.main_thread():
-            until(lambda: pool.members["p1"].in_flight == 1)
+            until(lambda: pool.nodes["p1"].in_flight == 1)
             raise KeyboardInterrupt
         return result(future, timeout)
 
@@ -179,8 +184,8 @@ def test_ctrl_c_while_waiting_gives_the_place_back(hat: Cluster, monkeypatch: py
         with pytest.raises(KeyboardInterrupt), pool.lease("p1"):
             pass
         monkeypatch.undo()
-        until(lambda: pool.members["p1"].in_flight == 0)
-        until(lambda: pool.members["p1"].state is State.ON)  # the boot goes on
+        until(lambda: pool.nodes["p1"].in_flight == 0)
+        until(lambda: pool.nodes["p1"].state is PoolState.BOOTING)  # the boot goes on
 
 
 def test_closing_tells_those_who_wait_in_other_threads(hat: Cluster) -> None:
@@ -193,7 +198,7 @@ def test_closing_tells_those_who_wait_in_other_threads(hat: Cluster) -> None:
             pass
 
     callers = [Caller(wait) for _ in range(8)]
-    until(lambda: pool.members["p1"].in_flight == 8)
+    until(lambda: pool.nodes["p1"].in_flight == 8)
     pool.close()
     for caller in callers:
         assert isinstance(caller.ended(), PoolClosedError)
@@ -217,7 +222,7 @@ def test_closing_among_callers_leaves_nobody_waiting(hat: Cluster, _: int) -> No
 
     callers = [Caller(work) for _ in range(4)]
     begun.wait(PATIENCE)
-    until(lambda: any(member.boots for member in pool.members.values()))
+    until(lambda: any(member.boots for member in pool.nodes.values()))
     pool.close()
     for caller in callers:
         assert isinstance(caller.ended(), ClosedError), caller.error
@@ -242,7 +247,7 @@ def test_one_who_comes_in_the_moment_of_the_end_is_told(
     def call() -> None:
         begin.wait(PATIENCE)
         if leaves:
-            pool.rest("p1")
+            pool.power_off("p1")
         else:
             with pool.lease():
                 pass
@@ -308,7 +313,7 @@ def test_use_outside_of_its_time(hat: Cluster) -> None:
             pool.open()
         assert pool.wake("p1")
     with pytest.raises(PoolClosedError, match="is closed"):
-        pool.rest("p1")
+        pool.power_off("p1")
     with pytest.raises(ClosedError, match="opened before"):
         pool.open()
     assert pool_threads() == []
@@ -331,4 +336,58 @@ def test_nodes_with_power_are_taken_over(hat: Cluster) -> None:
     hat.on("p3")
     with pool_of(hat, balance="first") as pool, pool.lease() as lease:
         assert lease.node == "p3"
-        assert pool.members["p3"].boots == 0
+        assert pool.nodes["p3"].boots == 0
+
+
+def test_it_is_the_twin_of_the_pool_for_asyncio() -> None:
+    def public(cls: type) -> set[str]:
+        return {name for name in vars(cls) if not name.startswith("_")}
+
+    attributes = {"cluster", "settings", "now"}  # set in the other's constructor
+    assert public(NodePool) == public(AsyncNodePool) | attributes
+    for name in public(AsyncNodePool):
+        ours, theirs = vars(NodePool)[name], vars(AsyncNodePool)[name]
+        assert isinstance(ours, property) is isinstance(theirs, property)
+        if not isinstance(ours, property):
+            assert list(signature(ours).parameters) == list(signature(theirs).parameters), name
+
+
+def test_what_it_tells_of_itself(hat: Cluster) -> None:
+    pool = pool_of(hat, boot_estimate=7.0, idle_timeout=30.0, min_on_time=0.0)
+    assert (pool.settings.boot_estimate, pool.boot_time, pool.estimate(), pool.waiting) == (7.0, 7.0, 7.0, 0)
+    assert pool.cluster.names == hat.names
+    assert pool.due_at("p1") == math.inf
+    with pool:
+        with pool.lease("p1"):
+            assert pool.boot_time < 7.0
+        until(lambda: pool.due_at("p1") < math.inf)
+        assert 0.0 < pool.due_at("p1") - pool.now() <= 30.0
+        for call in (pool.wake, pool.power_off, pool.due_at):
+            with pytest.raises(NodeNameError):
+                call("p9")
+        wrong: Any = "soon"
+        with pytest.raises(SettingError, match=r"^timeout: 'soon'"), pool.lease("p2", timeout=wrong):
+            pass
+        assert pool.nodes["p2"].state is PoolState.OFF
+        pool.refuse_waiting()
+        with pytest.raises(PoolClosedError), pool.lease():
+            pass
+
+
+def test_a_subscriber_that_raises_disturbs_no_lease(hat: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: PoolEvent) -> None:
+        raise ZeroDivisionError("a subscriber's mistake")
+
+    with caplog.at_level(logging.CRITICAL + 1, "rpi_clusterhat"), pool_of(hat) as pool:
+        pool.subscribe(fail)
+        with pool.lease("p1") as lease:
+            assert lease.node == "p1"
+
+
+def test_the_cluster_may_be_used_beside_it(hat: Cluster) -> None:
+    with pool_of(hat) as pool:
+        hat.on("p3")
+        until(lambda: pool.nodes["p3"].state is PoolState.READY)
+        hat.off("p3")
+        until(lambda: pool.nodes["p3"].state is PoolState.OFF)
+        assert pool.nodes["p3"].boots == 0

@@ -18,7 +18,7 @@ from clusterhat_proxy.metrics import Metrics
 from clusterhat_proxy.options import Address, Options
 from clusterhat_proxy.pages import STATUS_POLICY
 from clusterhat_proxy.server import Server, ServerSettings
-from rpi_clusterhat import AsyncCluster, BackendError, Cluster, State
+from rpi_clusterhat import AsyncCluster, BackendError, Cluster, PoolState
 from tests.safety.pools import BOOT_TIME, House, run
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class Side:
 
     async def wake(self, name: str) -> None:
         self.pool.wake(name)
-        await self.pass_until(name, State.READY)
+        await self.pass_until(name, PoolState.READY)
 
-    async def pass_until(self, name: str, state: State) -> None:
-        while self.pool.members[name].state is not state:
+    async def pass_until(self, name: str, state: PoolState) -> None:
+        while self.pool.nodes[name].state is not state:
             await self.house.clock.pass_time(0.25)
 
     @asynccontextmanager
@@ -243,7 +243,7 @@ def test_other_paths_and_methods(house: House) -> None:
         for method in ["GET", "HEAD", "PUT"]:
             answer = await side.ask("/nodes/p1/on", BEARER, method=method)
             assert (answer.status, answer.fields["allow"]) == (405, "POST")
-        assert side.pool.members["p1"].state is State.OFF
+        assert side.pool.nodes["p1"].state is PoolState.OFF
 
     play(house, scene)
 
@@ -291,7 +291,7 @@ def test_other_names_are_not_served(house: House, host: str) -> None:
             assert (await side.ask(path, host=host)).status in (400, 421), path
         answer = await side.post("/nodes/p1/on", BEARER, host=host)
         assert answer.status in (400, 421)
-        assert side.pool.members["p1"].state is State.OFF
+        assert side.pool.nodes["p1"].state is PoolState.OFF
 
     play(house, scene)
 
@@ -378,9 +378,9 @@ def test_the_pools_state_is_told_where_it_says_more(house: House) -> None:
         await side.wake("p1")
         side.pool.wake("p2")
         assert await states() == "p1=ready/1 p2=queued/0 p3=off/0 p4=off/0"
-        await side.pass_until("p2", State.ON)
+        await side.pass_until("p2", PoolState.BOOTING)
         house.outside(p1=False, p3=True)  # nobody has told the pool
-        assert side.pool.members["p1"].state is State.READY
+        assert side.pool.nodes["p1"].state is PoolState.READY
         assert await states() == "p1=off/0 p2=on/1 p3=on/1 p4=off/0"
 
     play(house, scene)
@@ -389,10 +389,10 @@ def test_the_pools_state_is_told_where_it_says_more(house: House) -> None:
 def test_a_failure_is_told(house: House) -> None:
     async def scene(side: Side) -> None:
         side.pool.wake("p1")
-        await side.pass_until("p1", State.FAILED)
+        await side.pass_until("p1", PoolState.FAILED)
         node = (await side.ask("/status")).json["nodes"]["p1"]
         assert node["state"] == "failed"
-        assert node["failure"] == side.pool.members["p1"].failure
+        assert node["failure"] == side.pool.nodes["p1"].failure
         assert node["last_boot_seconds"] is None
 
     play(house, scene, boot_timeout=BOOT_TIME / 2)
@@ -531,7 +531,7 @@ def test_a_change_is_shown_within_a_second(house: House) -> None:
             await shown(lambda status: status["nodes"]["p2"]["state"] == "queued")
             await house.clock.pass_time(0.5)
             await shown(lambda status: status["nodes"]["p2"]["powered"] is True)
-            await side.pass_until("p1", State.READY)
+            await side.pass_until("p1", PoolState.READY)
             await shown(lambda status: status["nodes"]["p1"]["state"] == "ready")
             side.requests.in_flight = 3
             await shown(lambda status: status["proxy"]["in_flight"] == 3)
@@ -703,11 +703,11 @@ def test_switching_on_and_off(house: House) -> None:
         answer = await side.post("/nodes/p1/off", BEARER)
         assert answer.status == 409
         assert answer.json["detail"] == "p1 starts: it can be switched off once it is ready"
-        await side.pass_until("p1", State.READY)
+        await side.pass_until("p1", PoolState.READY)
         assert (await side.post("/nodes/p1/on", BEARER)).json["detail"] == "p1 is on"
         answer = await side.post("/nodes/p1/off", f"authorization: bearer {TOKEN}")
         assert answer.json == {"node": "p1", "done": True, "detail": "p1 goes off"}
-        await side.pass_until("p1", State.OFF)
+        await side.pass_until("p1", PoolState.OFF)
         answer = await side.post("/nodes/p1/off", BEARER)
         assert (answer.status, answer.json["done"], answer.json["detail"]) == (200, False, "p1 is off")
         assert not house.world["p1"].is_up
@@ -720,7 +720,7 @@ def test_a_form_without_scripts(house: House) -> None:
         form = f"token={TOKEN}"
         answer = await side.post("/nodes/p2/on", FORM, HTML, body=form)
         assert (answer.status, answer.fields["location"]) == (303, "/")
-        await side.pass_until("p2", State.READY)
+        await side.pass_until("p2", PoolState.READY)
         lease = side.pool.lease("p2")
         assert lease.ask()
         answer = await side.post("/nodes/p2/off", FORM, HTML, body=form)
@@ -744,7 +744,7 @@ def test_a_node_in_use_stays_on(house: House) -> None:
             "done": False,
             "detail": "p1 is in use: 1 in flight, 0 waiting for it",
         }
-        assert side.pool.members["p1"].state is State.READY
+        assert side.pool.nodes["p1"].state is PoolState.READY
         lease.release()
         assert (await side.post("/nodes/p1/off", BEARER)).json["done"] is True
 
@@ -754,7 +754,7 @@ def test_a_node_in_use_stays_on(house: House) -> None:
 def test_a_node_that_failed_is_left_alone(house: House) -> None:
     async def scene(side: Side) -> None:
         side.pool.wake("p1")
-        await side.pass_until("p1", State.FAILED)
+        await side.pass_until("p1", PoolState.FAILED)
         for power in ["on", "off"]:
             answer = await side.post(f"/nodes/p1/{power}", BEARER)
             assert (answer.status, answer.json["done"]) == (409, False)
@@ -796,7 +796,7 @@ def test_without_the_token_nothing_is_switched(
         for path in ["/nodes/p1/on", "/nodes/p9/on"]:
             answer = await side.post(path, *lines, body=body.encode().decode("latin-1"))
             assert (answer.status, answer.json["detail"]) == (403, detail)
-        assert side.pool.members["p1"].state is State.OFF
+        assert side.pool.nodes["p1"].state is PoolState.OFF
 
     play(house, scene)
 
@@ -820,7 +820,7 @@ def test_without_a_token_of_its_own_it_switches_nothing(house: House) -> None:
             answer = await side.post("/nodes/p1/on", *lines)
             assert answer.status == 403
             assert answer.json["detail"] == "switching by hand is off: give --admin-token-file"
-        assert side.pool.members["p1"].state is State.OFF
+        assert side.pool.nodes["p1"].state is PoolState.OFF
 
     play(house, scene, token=None)
 
@@ -845,7 +845,7 @@ def test_only_pages_of_its_own_may_switch(house: House, line: str, status: int) 
     async def scene(side: Side) -> None:
         answer = await side.post("/nodes/p1/on", line, BEARER, host="localhost:8081")
         assert answer.status == status
-        assert (side.pool.members["p1"].state is State.OFF) == (status != 200)
+        assert (side.pool.nodes["p1"].state is PoolState.OFF) == (status != 200)
 
     play(house, scene)
 

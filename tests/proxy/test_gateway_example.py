@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from rpi_clusterhat import State
+from rpi_clusterhat import PoolState
 from tests.safety.pools import BOOT_TIME, House, run
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ async def gateway(
         await made.session.close()
 
 
-async def pass_until(house: House, pool: AsyncNodePool, state: State) -> None:
-    while pool.members["p1"].state is not state:
+async def pass_until(house: House, pool: AsyncNodePool, state: PoolState) -> None:
+    while pool.nodes["p1"].state is not state:
         await house.clock.pass_time(0.25)
 
 
@@ -102,10 +102,10 @@ def test_a_cold_request_is_held_and_the_node_goes_off_when_it_is_idle(house: Hou
             b"GET /a%2Fb?c HTTP/1.1\r\nHost: h\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nX-Kept: 2\r\n\r\n"
         )
         asked = asyncio.create_task(ask(address, request))
-        await pass_until(house, pool, State.ON)
+        await pass_until(house, pool, PoolState.BOOTING)
         await house.clock.pass_time(BOOT_TIME / 2)
         assert not asked.done()
-        await pass_until(house, pool, State.READY)
+        await pass_until(house, pool, PoolState.READY)
         answer = await asked
         assert answer.startswith(b"HTTP/1.1 200 Fine\r\n")
         assert b"X-Node: yes" in answer
@@ -115,7 +115,7 @@ def test_a_cold_request_is_held_and_the_node_goes_off_when_it_is_idle(house: Hou
         assert b"X-Mine" not in answer
         assert (await ask(address, request)).startswith(b"HTTP/1.1 200 ")
         assert [event.node for event in house.events if type(event).__name__ == "BootStarted"] == ["p1"]
-        await pass_until(house, pool, State.OFF)
+        await pass_until(house, pool, PoolState.OFF)
 
     play(house, scene)
 
@@ -123,14 +123,14 @@ def test_a_cold_request_is_held_and_the_node_goes_off_when_it_is_idle(house: Hou
 def test_bytes_go_both_ways_as_they_come(house: House) -> None:
     async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         pool.wake("p1")
-        await pass_until(house, pool, State.READY)
+        await pass_until(house, pool, PoolState.READY)
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
         for i in range(3):
             writer.write(b"3\r\nno%d\r\n" % i)
             await reader.readuntil(b"no%d" % i)  # before the next is sent
             await house.clock.pass_time(9.0)  # bytes keep the node on
-        assert pool.members["p1"].state is State.READY
+        assert pool.nodes["p1"].state is PoolState.READY
         writer.write(b"0\r\n\r\n")
         assert (await reader.read()).endswith(b"0\r\n\r\n")
         writer.close()
@@ -141,7 +141,7 @@ def test_bytes_go_both_ways_as_they_come(house: House) -> None:
 def test_an_answer_that_breaks_off_does_not_look_whole(house: House) -> None:
     async def scene(pool: AsyncNodePool, address: tuple[str, int]) -> None:
         pool.wake("p1")
-        await pass_until(house, pool, State.READY)
+        await pass_until(house, pool, PoolState.READY)
         answer = await ask(address, b"GET /broken HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert not answer.endswith(b"0\r\n\r\n")

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from clusterhat_proxy.instruments import BOOT_BUCKETS, METRICS
 from clusterhat_proxy.metrics import Metrics
 from clusterhat_proxy.server import Server, ServerSettings
-from rpi_clusterhat import BackendError, State
+from rpi_clusterhat import BackendError, PoolState
 from tests.safety.pools import BOOT_TIME, SPACING, House, run
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Rig:
     def scrape(self) -> Scrape:
         return Scrape(list(text_string_to_metric_families(self.text())))
 
-    async def pass_until(self, name: str, state: State) -> None:
-        while self.pool.members[name].state is not state:
+    async def pass_until(self, name: str, state: PoolState) -> None:
+        while self.pool.nodes[name].state is not state:
             await self.house.clock.pass_time(0.125)
 
 
@@ -98,7 +98,7 @@ async def use_everything(rig: Rig) -> None:
     for _ in range(3):
         rig.proxy.refused("too many connections")
     rig.pool.wake("p1")
-    await rig.pass_until("p1", State.READY)
+    await rig.pass_until("p1", PoolState.READY)
 
 
 def test_the_table_is_what_is_exported(house: House) -> None:
@@ -167,7 +167,7 @@ def test_what_the_pool_knows(house: House) -> None:
         leases = [rig.pool.lease("p1"), rig.pool.lease("p2")]
         assert not any(lease.ask() for lease in leases)
         assert rig.scrape()("requests_waiting") == 2
-        await rig.pass_until("p2", State.READY)
+        await rig.pass_until("p2", PoolState.READY)
         seen = rig.scrape()
         assert seen("requests_waiting") == 0
         assert [seen("node_in_flight", node=f"p{n}") for n in (1, 2, 3)] == [1, 1, 0]
@@ -195,18 +195,18 @@ def test_power_and_boots_are_counted_by_reason(house: House) -> None:
         assert seen("boot_duration_seconds_count") == 0
 
         pool.wake("p1")
-        await rig.pass_until("p1", State.READY)
-        assert pool.rest("p1")
-        await rig.pass_until("p1", State.OFF)
+        await rig.pass_until("p1", PoolState.READY)
+        assert pool.power_off("p1")
+        await rig.pass_until("p1", PoolState.OFF)
         lease = pool.lease("p1")
         assert not lease.ask()
-        await rig.pass_until("p1", State.READY)
+        await rig.pass_until("p1", PoolState.READY)
         lease.release()
-        await rig.pass_until("p1", State.OFF)  # idle
+        await rig.pass_until("p1", PoolState.OFF)  # idle
         house.outside(p2=True)
-        await rig.pass_until("p2", State.READY)
+        await rig.pass_until("p2", PoolState.READY)
         house.outside(p2=False)
-        await rig.pass_until("p2", State.OFF)
+        await rig.pass_until("p2", PoolState.OFF)
 
         seen = rig.scrape()
         assert seen("power_ups_total", node="p1", reason="hand") == 1
@@ -228,20 +228,20 @@ def test_the_reason_of_a_power_up_is_that_of_its_boot(house: House) -> None:
     async def scene(rig: Rig) -> None:
         rig.pool.wake("p1")
         assert rig.scrape().sum("power_ups_total") == 0, "asked for, and not there yet"
-        await rig.pass_until("p1", State.ON)
+        await rig.pass_until("p1", PoolState.BOOTING)
         assert rig.scrape()("power_ups_total", node="p1", reason="hand") == 1
-        await rig.pass_until("p1", State.READY)
+        await rig.pass_until("p1", PoolState.READY)
         for _ in range(3):
-            rig.pool.rest("p1")
-            await rig.pass_until("p1", State.OFF)
+            rig.pool.power_off("p1")
+            await rig.pass_until("p1", PoolState.OFF)
             lease = rig.pool.lease("p1")
             lease.ask()
-            await rig.pass_until("p1", State.READY)
+            await rig.pass_until("p1", PoolState.READY)
             lease.release()
-        rig.pool.rest("p1")
-        await rig.pass_until("p1", State.OFF)
+        rig.pool.power_off("p1")
+        await rig.pass_until("p1", PoolState.OFF)
         rig.pool.wake("p1")
-        await rig.pass_until("p1", State.ON)
+        await rig.pass_until("p1", PoolState.BOOTING)
         seen = rig.scrape()
         assert seen("power_ups_total", node="p1", reason="hand") == 2
         assert seen("power_ups_total", node="p1", reason="lease") == 3
@@ -255,7 +255,7 @@ def test_boots_fall_into_buckets(house: House) -> None:
         assert (BOOT_BUCKETS[0], BOOT_BUCKETS[-1]) == (1, 120)
         for name in ("p1", "p2"):
             rig.pool.wake(name)
-        await rig.pass_until("p2", State.READY)
+        await rig.pass_until("p2", PoolState.READY)
         seen = rig.scrape()
         bucket = [seen("boot_duration_seconds_bucket", le=f"{bound:.1f}") for bound in BOOT_BUCKETS]
         assert bucket == [0.0] + [2.0] * (len(BOOT_BUCKETS) - 1), "within 2 s"
@@ -274,7 +274,7 @@ def test_a_boot_on_a_bound_is_within_it(tmp_path: Path, boot_time: float, le: st
 
     async def scene(rig: Rig) -> None:
         rig.pool.wake("p1")
-        await rig.pass_until("p1", State.READY)
+        await rig.pass_until("p1", PoolState.READY)
         seen = rig.scrape()
         assert seen("boot_duration_seconds_sum") == boot_time
         bounds = [*(f"{bound:.1f}" for bound in BOOT_BUCKETS), "+Inf"]
@@ -287,7 +287,7 @@ def test_a_boot_on_a_bound_is_within_it(tmp_path: Path, boot_time: float, le: st
 def test_failures_are_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(rig: Rig) -> None:
         rig.pool.wake("p1")
-        await rig.pass_until("p1", State.FAILED)
+        await rig.pass_until("p1", PoolState.FAILED)
         await house.clock.pass_time(1.0)
         seen = rig.scrape()
         assert seen("boot_failures_total", node="p1") == 1
@@ -304,10 +304,10 @@ def test_a_power_off_that_fails_is_no_boot_that_fails(house: House, monkeypatch:
 
     async def scene(rig: Rig) -> None:
         rig.pool.wake("p1")
-        await rig.pass_until("p1", State.READY)
+        await rig.pass_until("p1", PoolState.READY)
         monkeypatch.setattr(house.hat, "off", off)
-        assert rig.pool.rest("p1")
-        await rig.pass_until("p1", State.FAILED)
+        assert rig.pool.power_off("p1")
+        await rig.pass_until("p1", PoolState.READY)  # it serves on
         seen = rig.scrape()
         assert seen("power_off_failures_total", node="p1") == 1
         assert seen.sum("boot_failures_total") == seen.sum("power_offs_total") == 0

@@ -34,10 +34,13 @@ from rpi_clusterhat.errors import (
     PoolError,
     QueueFullError,
 )
-from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff
+from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff, PowerOffFailed
+from rpi_clusterhat.pool.actions import BackOff, Boot, Check, CutPower, WatchIdle
 from rpi_clusterhat.pool.balance import BALANCERS
-from rpi_clusterhat.pool.scheduler import Arm, Boot, Check, Claim, PoolSettings, Recover, Rest, Scheduler
-from rpi_clusterhat.power.states import State
+from rpi_clusterhat.pool.queue import LeaseRequest
+from rpi_clusterhat.pool.scheduler import Scheduler
+from rpi_clusterhat.pool.settings import PoolSettings
+from rpi_clusterhat.pool.states import PoolState
 from rpi_clusterhat.testing import FakeClock
 from tests.safety.pools import SPACING, House
 from tests.safety.test_tasks_model import InlineExecutor
@@ -46,12 +49,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from rpi_clusterhat import AsyncNodePool, Lease
-    from rpi_clusterhat.pool.scheduler import Member
+    from rpi_clusterhat.pool.pooled_node import PooledNode
 
 NODES = ["p1", "p2", "p3"]
 HOUSE_NODES = [*NODES, "p4"]
 ROUNDS_TO_END = 200
 NEVER = -math.inf
+HAS_POWER = (PoolState.BOOTING, PoolState.CHECKING)
+LONGEST_BACK_OFF = 64.0
+"""Sixteen times ``retry_after_failure``, as the first model has it."""
 
 nodes = st.sampled_from(NODES)
 house_nodes = st.sampled_from(HOUSE_NODES)
@@ -60,7 +66,7 @@ SETTINGS = settings(
 )
 
 
-class Client(Claim):
+class Client(LeaseRequest):
     """Somebody with a claim, who notes how it ended."""
 
     __slots__ = ("answers", "asked", "gone", "machine")
@@ -75,7 +81,7 @@ class Client(Claim):
         self.gone = False
 
     def __repr__(self) -> str:
-        return f"<Client wants {self.wanted} has {self.member} answers {self.answers} gone {self.gone}>"
+        return f"<Client wants {self.wanted} has {self.pooled_node} answers {self.answers} gone {self.gone}>"
 
     @property
     def waits(self) -> bool:
@@ -85,7 +91,7 @@ class Client(Claim):
     def holds(self) -> bool:
         return self.answers == ["granted"] and not self.gone
 
-    def settled(self) -> None:
+    def answered(self) -> None:
         assert self.asked, "settled before it was told to wait"
         self.answer()
 
@@ -93,9 +99,9 @@ class Client(Claim):
         assert not self.gone, "an answer for one who had left"
         assert not self.answers, "a second answer"
         if self.error is None:
-            assert self.member is not None
+            assert self.pooled_node is not None
             self.answers.append("granted")
-            self.machine.granted(self, self.member)
+            self.machine.granted(self, self.pooled_node)
         else:
             assert isinstance(self.error, (BootError, NoNodeError, PoolClosedError))
             self.answers.append("refused")
@@ -104,7 +110,7 @@ class Client(Claim):
 class Work:
     """What the driver was asked to do for a node, and how far it has come."""
 
-    def __init__(self, action: Boot | Check | Rest | Recover, now: float) -> None:
+    def __init__(self, action: Boot | Check | CutPower | BackOff, now: float) -> None:
         self.action = action
         self.since = now
         self.powered = False
@@ -169,13 +175,13 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     # What the pool does -------------------------------------------------------------------------------------
 
-    def granted(self, client: Client, member: Member) -> None:
+    def granted(self, client: Client, member: PooledNode) -> None:
         name = member.name
         work = self.work.get(name)
-        assert member.state is State.READY, member
+        assert member.state is PoolState.READY, member
         assert self.known_on[name]
-        assert work is None or not isinstance(work.action, (Boot, Rest, Recover)) or work.powered, work
-        holders = [c for c in self.clients if c is not client and c.holds and c.member is member]
+        assert work is None or not isinstance(work.action, (Boot, CutPower, BackOff)) or work.powered, work
+        holders = [c for c in self.clients if c is not client and c.holds and c.pooled_node is member]
         assert len(holders) + 1 <= self.core.settings.maxconn
         assert client.wanted in (None, name)
         if not client.passive:
@@ -186,7 +192,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         while self.core.actions:
             action = self.core.actions.popleft()
             name = action.node
-            if isinstance(action, Arm):
+            if isinstance(action, WatchIdle):
                 assert name not in [sleeper for sleeper, _ in self.sleepers], "two look at one idle time"
                 self.sleepers.append((name, self.clock.now()))
                 continue
@@ -194,18 +200,18 @@ class DispatcherMachine(RuleBasedStateMachine):
             if isinstance(action, Boot):
                 assert not self.known_on[name], "a boot for a node that has power"
                 assert before is None or not isinstance(before.action, Boot) or before.powered
-            elif isinstance(action, Rest):
+            elif isinstance(action, CutPower):
                 self._check_rest(action)
-            elif isinstance(action, Recover):
-                held = any(c.holds and c.member is self.core.members[name] for c in self.clients)
+            elif isinstance(action, BackOff):
+                held = any(c.holds and c.pooled_node is self.core.nodes[name] for c in self.clients)
                 assert action.cut is not held
                 assert 4.0 <= action.seconds <= 64.0
             self.work[name] = Work(action, self.clock.now())
 
-    def _check_rest(self, action: Rest) -> None:
+    def _check_rest(self, action: CutPower) -> None:
         name = action.node
-        member = self.core.members[name]
-        assert not [c for c in self.clients if c.member is member and (c.holds or c.waits)]
+        member = self.core.nodes[name]
+        assert not [c for c in self.clients if c.pooled_node is member and (c.holds or c.waits)]
         if action.reason == "idle":
             now, core = self.clock.now(), self.core
             assert now >= self.last_active[name] + core.settings.idle_timeout
@@ -233,7 +239,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         client = Client(self, wanted, key, passive)
         client.exclude = exclude
         waiting = self.core.waiting
-        states = {name: member.state for name, member in self.core.members.items()}
+        states = {name: member.state for name, member in self.core.nodes.items()}
         try:
             granted = self.core.ask(client)
         except PoolError as error:
@@ -245,17 +251,17 @@ class DispatcherMachine(RuleBasedStateMachine):
             client.asked = True
             if granted:
                 client.answer()
-                assert client.member is not None
-                assert client.member.name not in (exclude or ())
+                assert client.pooled_node is not None
+                assert client.pooled_node.name not in (exclude or ())
             else:
                 assert not passive
                 assert waiting < self.core.settings.queue
         self.take_actions()
 
     def _check_refusal(
-        self, error: PoolError, client: Client, waiting: int, states: dict[str, State]
+        self, error: PoolError, client: Client, waiting: int, states: dict[str, PoolState]
     ) -> None:
-        assert client.member is None
+        assert client.pooled_node is None
         assert not self.core.actions, "something is switched for one who was refused"
         if isinstance(error, PoolClosedError):
             assert self.core.closed
@@ -268,7 +274,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert error.retry_after is not None
             asked = [client.wanted] if client.wanted else NODES
             left = [name for name in asked if name not in (client.exclude or ())]
-            assert all(states[name] is State.FAILED for name in left)
+            assert all(states[name] is PoolState.FAILED for name in left)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -279,8 +285,8 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     def _leave(self, client: Client) -> None:
         if client.holds and not client.passive:
-            assert client.member is not None
-            self.last_active[client.member.name] = self.clock.now()
+            assert client.pooled_node is not None
+            self.last_active[client.pooled_node.name] = self.clock.now()
         client.gone = True
         self.core.release(client)
         self.core.release(client)  # may be called again
@@ -293,16 +299,16 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     @rule(name=nodes)
     def a_lease_meets_a_failure(self, name: str) -> None:
-        self.core.suspect(name)
+        self.core.health_check(name)
         self.take_actions()
 
     @rule(name=nodes, on=st.booleans())
     def by_hand(self, name: str, on: bool) -> None:
         if on:
-            state = self.core.members[name].state
-            assert self.core.wake(name) is (state is State.OFF and not self.core.closed)
-        elif self.core.rest(name):
-            assert isinstance(self.core.actions[-1], Rest)
+            state = self.core.nodes[name].state
+            assert self.core.wake(name) is (state is PoolState.OFF and not self.core.closed)
+        elif self.core.power_off(name):
+            assert isinstance(self.core.actions[-1], CutPower)
         self.take_actions()
 
     # What becomes of what was asked for ---------------------------------------------------------------------
@@ -323,43 +329,48 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     def _go_on(self, name: str, work: Work, *, works: bool) -> None:
         action = work.action
-        if isinstance(action, Recover):
+        if isinstance(action, BackOff):
             self._recover(name, work, works=works)
             return
         if not works:
             del self.work[name]
-            self.core.failed(name, "it was to fail")
+            if isinstance(action, CutPower):
+                self.core.power_off_failed(name, "it was to fail")
+            else:
+                self.core.failed(name, "it was to fail")
         elif isinstance(action, Boot) and not work.powered:
             work.powered = self.has_power[name] = self.known_on[name] = True
             self.on_since[name] = self.clock.now()
             self.core.powered(name)
-        elif isinstance(action, Rest):
+        elif isinstance(action, CutPower):
             del self.work[name]
             self.has_power[name] = self.known_on[name] = False
-            self.core.rested(name, action.reason)
+            self.core.powered_off(name, action.reason)
         else:
             del self.work[name]
-            if self.core.members[name].state is State.ON and not self.has_power[name]:
+            if self.core.nodes[name].state in HAS_POWER and not self.has_power[name]:
                 self._lost(name)
                 self.core.lost(name)
             else:
                 self._ready(name)
 
     def _ready(self, name: str) -> None:
-        if self.core.members[name].state is State.ON:
+        if self.core.nodes[name].state in HAS_POWER:
             self.last_active[name] = self.clock.now()
         self.core.ready(name)
 
     def _recover(self, name: str, work: Work, *, works: bool) -> None:
         action = work.action
-        assert isinstance(action, Recover)
+        assert isinstance(action, BackOff)
+        if action.cut and not work.cut and not works:
+            self.core.power_off_failed(name, "it was to fail")
         if action.cut and not work.cut and works:
             work.cut = True
             self.has_power[name] = self.known_on[name] = False
-            self.core.cut(name)
+            self.core.powered_off(name, "failure")
         elif self.clock.now() >= work.since + action.seconds:
             del self.work[name]
-            self.core.recovered(name)
+            self.core.back_off_over(name)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 10.0, 30.0]))
     def time_passes(self, seconds: float) -> None:
@@ -371,7 +382,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             name, wake_at = sleeper
             if self.clock.now() >= wake_at:
                 self.sleepers.remove(sleeper)
-                if self.core.due(name):
+                if self.core.check_idle(name):
                     due_at = self.core.due_at(name)
                     assert self.clock.now() < due_at < math.inf
                     self.sleepers.append((name, due_at))
@@ -386,12 +397,12 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         """As a pool looks at the lines now and then; what it is just switching itself is left alone."""
-        for name, member in self.core.members.items():
-            if self.has_power[name] and member.state is State.OFF:
+        for name, member in self.core.nodes.items():
+            if self.has_power[name] and member.state is PoolState.OFF:
                 self.known_on[name] = True
                 self.on_since[name] = self.last_active[name] = self.clock.now()
                 self.core.found_on(name)
-            elif not self.has_power[name] and member.state in (State.ON, State.READY):
+            elif not self.has_power[name] and member.state in (*HAS_POWER, PoolState.READY):
                 self._lost(name)
                 self.core.lost(name)
             self.take_actions()
@@ -400,7 +411,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(sure=st.integers(0, 9))
     def close(self, sure: int) -> None:
         if sure == 0:
-            self.core.close()
+            self.core.refuse_waiting()
             assert self.core.waiting == 0
             assert not [c for c in self.clients if c.waits]
             self.take_actions()
@@ -415,15 +426,15 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert not core.actions
         assert core.waiting == len([c for c in self.clients if c.waits])
         assert core.waiting <= core.settings.queue
-        for name, member in core.members.items():
-            held = [c for c in self.clients if c.holds and c.member is member]
-            queued = [c for c in self.clients if c.waits and c.member is member]
-            assert member.held == len(held)
-            assert list(member.queued) == queued or set(member.queued) == set(queued)
+        for name, member in core.nodes.items():
+            held = [c for c in self.clients if c.holds and c.pooled_node is member]
+            queued = [c for c in self.clients if c.waits and c.pooled_node is member]
+            assert member.leases == len(held)
+            assert list(member.assigned) == queued or set(member.assigned) == set(queued)
             assert member.in_flight <= core.settings.maxconn
             assert (member.powered_since is not None) is self.known_on[name]
-            assert (member.failure is not None) or member.state is not State.FAILED
-            if member.state is State.READY:
+            assert (member.failure is not None) or member.state is not PoolState.FAILED
+            if member.state is PoolState.READY:
                 assert self.known_on[name]
 
     @invariant()
@@ -431,27 +442,27 @@ class DispatcherMachine(RuleBasedStateMachine):
         if not hasattr(self, "core"):
             return
         core = self.core
-        for name, member in core.members.items():
+        for name, member in core.nodes.items():
             work = self.work.get(name)
-            if member.state not in (State.OFF, State.READY):
+            if member.state not in (PoolState.OFF, PoolState.READY):
                 assert work is not None, f"nobody is at work on {member}"
-            if member.state is State.STOPPING:
+            if member.state is PoolState.STOPPING:
                 assert work is not None
-                assert isinstance(work.action, Rest)
-            if member.state is State.READY and not member.in_flight and core.due_at(name) < math.inf:
+                assert isinstance(work.action, CutPower)
+            if member.state is PoolState.READY and not member.in_flight and core.due_at(name) < math.inf:
                 assert name in [sleeper for sleeper, _ in self.sleepers], "nobody looks at its idle time"
         for client in self.clients:
             if client.waits:
                 self._check_waiting(client)
 
     def _check_waiting(self, client: Client) -> None:
-        members = self.core.members
-        if client.member is not None:
-            assert client.member.state in (State.QUEUED, State.ON, State.STOPPING)
+        members = self.core.nodes
+        if client.pooled_node is not None:
+            assert client.pooled_node.state in (PoolState.QUEUED, *HAS_POWER, PoolState.STOPPING)
             return
         asked = [client.wanted] if client.wanted else NODES
         left = [members[name] for name in asked if name not in (client.exclude or ())]
-        able = [member for member in left if member.state is not State.FAILED]
+        able = [member for member in left if member.state is not PoolState.FAILED]
         assert able, "it waits, and all that it may have failed"
         assert all(member.in_flight >= self.core.settings.maxconn for member in able)
 
@@ -466,6 +477,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             elif isinstance(event, (BootFinished, BootFailed)):
                 assert begun[event.node] or isinstance(event, BootFailed), "a boot ended that never began"
                 begun[event.node] = False
+            elif isinstance(event, PowerOffFailed):
+                assert event.retry_after <= LONGEST_BACK_OFF
             else:
                 assert isinstance(event, PoweredOff)
                 assert event.seconds >= 0.0
@@ -488,10 +501,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         idle_timeout = self.core.settings.idle_timeout
         if idle_timeout < math.inf:
             for _ in range(3):
-                self.clock.advance(idle_timeout + self.core.settings.min_on_time)
+                self.clock.advance(idle_timeout + self.core.settings.min_on_time + LONGEST_BACK_OFF)
                 self.idle_times_are_looked_at()
                 self.all_go_on(works=True, steps=1)
-            assert {member.state for member in self.core.members.values()} == {State.OFF}
+            assert {member.state for member in self.core.nodes.values()} == {PoolState.OFF}
 
 
 def test_decisions_in_any_order() -> None:
@@ -546,7 +559,7 @@ class PoolMachine(RuleBasedStateMachine):
         off = self.house.hat.off
 
         async def watched_off(*names: str) -> None:
-            self.problems += [f"{name} off with a lease" for name in names if self.pool.members[name].held]
+            self.problems += [f"{name} off with a lease" for name in names if self.pool.nodes[name].leases]
             await off(*names)
 
         vars(self.house.hat)["off"] = watched_off
@@ -619,7 +632,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(name=house_nodes, on=st.booleans())
     def by_hand(self, name: str, on: bool) -> None:
-        self._call(partial(self.pool.wake if on else self.pool.rest, name))
+        self._call(partial(self.pool.wake if on else self.pool.power_off, name))
 
     # The world ----------------------------------------------------------------------------------------------
 
@@ -646,7 +659,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert self._held() == self._used()
 
     def _held(self) -> int:
-        return sum(member.held for member in self.pool.members.values())
+        return sum(member.leases for member in self.pool.nodes.values())
 
     def _used(self) -> int:
         return len([user for user in self.users if user.has_it])
@@ -669,7 +682,7 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.pool
         assert 0 <= pool.waiting <= 12
         assert self._held() >= self._used()  # one whose task has not run yet has not heard of it
-        for member in pool.members.values():
+        for member in pool.nodes.values():
             assert 0 <= member.in_flight <= pool.settings.maxconn
 
     def ups(self) -> list[tuple[float, str]]:

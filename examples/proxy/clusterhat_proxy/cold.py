@@ -32,7 +32,7 @@ class Waiting:
     node: str
     """Empty where any node would do: all of them are full."""
     state: str
-    """The node's state as the library names it ("queued", "on", "stopping", "failed", …), or "full"."""
+    """The node's state as the pool names it ("queued", "booting", "stopping", "failed", …), or "full"."""
     elapsed: float
     """Since the boot was asked for."""
     expected: float

@@ -8,7 +8,7 @@ import re
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat import BootError, PoolClosedError, PoolError, State
+from rpi_clusterhat import BootError, PoolClosedError, PoolError, PoolState
 
 from . import answers, cold, pages
 from .fields import fewer_hops
@@ -144,8 +144,8 @@ class Gateway:
     def _others_than(self, node: str, tried: set[str]) -> set[str]:
         """What not to try next; nothing where there is no other."""
         tried = tried | {node}
-        members = self._pool.members.values()
-        return tried if any(m.name not in tried and m.state is not State.FAILED for m in members) else set()
+        left = (n for n in self._pool.nodes.values() if n.name not in tried)
+        return tried if any(n.state is not PoolState.FAILED for n in left) else set()
 
     async def _begin(self, exchange: Exchange, lease: Lease, visit: _Visit) -> bool:
         """Whether the lease has its node now. If not, the client was told to come again."""
@@ -211,11 +211,11 @@ class Gateway:
         if self._options.cold == "hold":
             return None
         said = _cookie(exchange, _COOKIE)
-        member = self._pool.members.get(said.decode("latin-1")) if said else None
-        if member is None or member.suspect or member.in_flight >= self._pool.settings.maxconn:
+        member = self._pool.nodes.get(said.decode("latin-1")) if said else None
+        if member is None or member.is_doubtful or member.in_flight >= self._pool.settings.maxconn:
             return None
         soon = self._pool.now() - member.on_since <= 2 * self._cookie_age
-        return member.name if member.starting or (member.state is State.READY and soon) else None
+        return member.name if member.is_starting or (member.state is PoolState.READY and soon) else None
 
     @property
     def _cookie_age(self) -> int:
@@ -224,8 +224,8 @@ class Gateway:
     # Answers of our own -----------------------------------------------------------------------------------
 
     async def _ask_to_wait(self, exchange: Exchange, lease: Lease, answer: str) -> None:
-        member = lease.member
-        if member is not None and member.state is State.QUEUED:
+        member = lease.pooled_node
+        if member is not None and member.state is PoolState.QUEUED:
             await asyncio.sleep(_MOMENT)  # it gets its power at once where nobody is before it
         estimate = lease.estimate()
         whole = self._pool.boot_time
@@ -236,7 +236,7 @@ class Gateway:
             elapsed=max(0.0, whole - estimate),
             expected=whole,
             queue=max(0, self._pool.waiting - 1),
-            nodes={name: str(m.state) for name, m in self._pool.members.items()},
+            nodes={name: str(m.state) for name, m in self._pool.nodes.items()},
             retry_after=again,
         )
         head = [

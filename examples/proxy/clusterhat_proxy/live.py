@@ -11,7 +11,7 @@ from rpi_clusterhat import ClusterHatError
 from .answers import as_json, one_line
 
 if TYPE_CHECKING:
-    from rpi_clusterhat import State
+    from rpi_clusterhat import PoolState
 
     from .status import Status
 
@@ -67,7 +67,7 @@ class Live:
         state = self._state
         now = asyncio.get_running_loop().time
         read_at = sent_at = -math.inf
-        states: list[State] = []
+        states: list[PoolState] = []
         shown: object = None
         trouble: str | None = None
         while True:

@@ -822,7 +822,7 @@ def _check(options: Options, places: Mapping[str, str], env: Mapping[str, str]) 
         if not is_simulated(options, env):
             raise OptionError(f"{places['boot_time']}: is for a simulation: say --backend sim too")
     try:
-        options.pool_settings().check()
+        options.pool_settings()
     except SettingError as error:
         raise OptionError(str(error)) from error
 

@@ -62,7 +62,12 @@ def _refresh(seconds: float) -> str:
 MOST = 0.97
 """How far the bar goes on its own: only the node itself says that it is ready."""
 
-WORDS = {"on": "starting", "queued": "waiting for power", "stopping": "switching off"}
+WORDS = {
+    "on": "starting",
+    "queued": "waiting for power",
+    "booting": "starting",
+    "stopping": "switching off",
+}
 """States by other words than the library's, for people who have not read its documentation."""
 
 SINGLY = 24
@@ -118,7 +123,7 @@ def _what_happens(view: Waiting) -> tuple[str, str]:
     match view.state:
         case "queued":
             return f"{node} is next to start", "Nodes get their power one after the other."
-        case "on":
+        case "on" | "booting":
             return f"Starting {node}", "It was off, and was switched on for you."
         case "stopping":
             return f"Restarting {node}", "It is just switching off, and starts again after that."

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from rpi_clusterhat import State
-from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff
+from rpi_clusterhat import PoolState
+from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff, PowerOffFailed
 
 from .instruments import BOOT_BUCKETS, METRICS, counter, gauge, histogram
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from rpi_clusterhat import AsyncNodePool
+    from rpi_clusterhat import AsyncNodePool, PooledNode
     from rpi_clusterhat.events import PoolEvent
-    from rpi_clusterhat.pool.scheduler import Member
 
 __all__ = ["PoolMetrics"]
 
 _OFF_REASONS = ("idle", "hand", "failure", "outside", "close")
 _ON_REASONS = ("lease", "hand")
-_STATES = [state for state in State if state is not State.UNKNOWN]  # a pool always has an opinion
+_STATES = list(PoolState)
 
 
 class PoolMetrics:
@@ -39,10 +38,9 @@ class PoolMetrics:
         self._boot_failures = counter("clusterhat_boot_failures_total", registry)
         self._power_off_failures = counter("clusterhat_power_off_failures_total", registry)
         self._boots = histogram("clusterhat_boot_duration_seconds", registry, BOOT_BUCKETS)
-        self._counted = dict.fromkeys(pool.members, 0)
+        self._counted = dict.fromkeys(pool.nodes, 0)
         """How many power-ups of each node are counted."""
         self._asked_for: dict[str, str] = {}
-        self._booting: set[str] = set()
         self._show(registry)
         pool.subscribe(self._take)
 
@@ -51,7 +49,7 @@ class PoolMetrics:
         in_flight = gauge("clusterhat_node_in_flight", registry)
         gauge("clusterhat_requests_waiting", registry).set_function(lambda: self._pool.waiting)
         registry.register(_PoweredSeconds(self._pool))
-        for name, member in self._pool.members.items():
+        for name, member in self._pool.nodes.items():
             in_flight.labels(name).set_function(partial(_in_flight, member))
             for one in _STATES:
                 state.labels(name, str(one)).set_function(partial(_is_in, one, member))
@@ -66,27 +64,25 @@ class PoolMetrics:
     def _take(self, event: PoolEvent) -> None:
         node = event.node
         if isinstance(event, BootStarted):
-            self._count_power_ups(self._pool.members[node])
+            self._count_power_ups(self._pool.nodes[node])
             self._asked_for[node] = event.reason
-            self._booting.add(node)
         elif isinstance(event, BootFinished):
-            self._booting.discard(node)
             if event.reason in _ON_REASONS:  # else it was only looked at
                 self._boots.observe(event.seconds)
         elif isinstance(event, BootFailed):
-            failures = self._boot_failures if node in self._booting else self._power_off_failures
-            failures.labels(node).inc()
-            self._booting.discard(node)
+            self._boot_failures.labels(node).inc()
+        elif isinstance(event, PowerOffFailed):
+            self._power_off_failures.labels(node).inc()
         else:
             assert isinstance(event, PoweredOff)
             self._power_offs.labels(node, event.reason).inc()
 
     def count_power_ups(self) -> None:
         """Counts the power-ups since the last look; to be called before the counters are read."""
-        for member in self._pool.members.values():
+        for member in self._pool.nodes.values():
             self._count_power_ups(member)
 
-    def _count_power_ups(self, member: Member) -> None:
+    def _count_power_ups(self, member: PooledNode) -> None:
         """Counts power-ups by their reason.
 
         The pool counts them without it, and its events have the reason before there is power. So power-ups
@@ -99,11 +95,11 @@ class PoolMetrics:
             self._counted[name] += new
 
 
-def _in_flight(member: Member) -> float:
-    return member.held
+def _in_flight(member: PooledNode) -> float:
+    return member.leases
 
 
-def _is_in(state: State, member: Member) -> float:
+def _is_in(state: PoolState, member: PooledNode) -> float:
     return member.state is state
 
 
@@ -118,6 +114,6 @@ class _PoweredSeconds(Collector):
         (metric,) = (metric for metric in METRICS if metric.name == name)
         family = CounterMetricFamily(name, metric.help, labels=metric.labels)
         now = self._pool.now()
-        for node, member in self._pool.members.items():
+        for node, member in self._pool.nodes.items():
             family.add_metric((node,), member.powered_for(now))
         yield family

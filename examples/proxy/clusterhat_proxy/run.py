@@ -22,6 +22,7 @@ from rpi_clusterhat import (
     BootStarted,
     ClusterHatError,
     PoweredOff,
+    PowerOffFailed,
 )
 from rpi_clusterhat.nodes.probes import HttpProbe, TcpProbe
 from rpi_clusterhat.pool.activity import Counters, Traffic
@@ -173,7 +174,7 @@ def _cut(pool: AsyncNodePool, nodes: Nodes, event: PoolEvent) -> None:
 
     A tunnel or a silent stream must not keep it from being started again for ever.
     """
-    failed = isinstance(event, BootFailed) and pool.members[event.node].failures > 1
+    failed = isinstance(event, BootFailed) and pool.nodes[event.node].failures > 1
     if failed or isinstance(event, PoweredOff):
         nodes.cut(event.node)
 
@@ -186,6 +187,13 @@ def _tell(event: PoolEvent) -> None:
         _log.info("%s: ready after %.1f s", event.node, event.seconds)
     elif isinstance(event, BootFailed):
         _log.warning("%s: failed, left alone for %.0f s: %s", event.node, event.retry_after, event.reason)
+    elif isinstance(event, PowerOffFailed):
+        _log.warning(
+            "%s: could not be switched off, next try in %.0f s or later: %s",
+            event.node,
+            event.retry_after,
+            event.reason,
+        )
     else:
         _log.info("%s: off after %.0f s (%s)", event.node, event.seconds, event.reason)
 

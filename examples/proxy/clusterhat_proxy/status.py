@@ -6,15 +6,14 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat import State
+from rpi_clusterhat import PoolState
 
 from .options import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rpi_clusterhat import AsyncNodePool
-    from rpi_clusterhat.pool.scheduler import Member
+    from rpi_clusterhat import AsyncNodePool, PooledNode
 
     from .options import Options
     from .request_metrics import RequestMetrics
@@ -68,12 +67,12 @@ class Status:
                 self._lines = (await self._pool.cluster.status()).as_dict()
                 self._read = number
 
-    def states(self) -> list[State]:
-        return [member.state for member in self._pool.members.values()]
+    def states(self) -> list[PoolState]:
+        return [member.state for member in self._pool.nodes.values()]
 
     def counts(self) -> tuple[object, ...]:
         """Changes with everything that is shown, but not with the time."""
-        nodes = [self._node(member) for member in self._pool.members.values()]
+        nodes = [self._node(member) for member in self._pool.nodes.values()]
         return nodes, self._totals(), self._lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,17 +80,17 @@ class Status:
         now = self._pool.now()
         nodes: dict[str, dict[str, Any]] = {}
         for name, line in self._lines["nodes"].items():
-            member = self._pool.members[name]
+            member = self._pool.nodes[name]
             nodes[name] = {**line, **self._node(member), **self._times(member, now)}
             if _knows_more(member.state, powered=line["powered"]):
                 nodes[name]["state"] = str(member.state)
         uptime = asyncio.get_running_loop().time() - self._started
         return {**self._lines, "nodes": nodes, "proxy": {**self._totals(), "uptime": round(uptime, 3)}}
 
-    def _node(self, member: Member) -> dict[str, Any]:
+    def _node(self, member: PooledNode) -> dict[str, Any]:
         facts: dict[str, Any] = {
-            "in_flight": member.held,
-            "waiting": len(member.queued) + len(member.queue),
+            "in_flight": member.leases,
+            "waiting": member.waiting,
             "boots": member.boots,
             "last_boot_seconds": _rounded(member.last_boot),
             "address": self._addresses.get(member.name),
@@ -100,7 +99,7 @@ class Status:
             facts["failure"] = member.failure
         return facts
 
-    def _times(self, member: Member, now: float) -> dict[str, float | None]:
+    def _times(self, member: PooledNode, now: float) -> dict[str, float | None]:
         due = self._pool.due_at(member.name)
         return {
             "last_activity": _rounded(now - member.last_active),
@@ -122,9 +121,11 @@ class Status:
         }
 
 
-def _knows_more(state: State, *, powered: bool) -> bool:
+def _knows_more(state: PoolState, *, powered: bool) -> bool:
     """Whether the pool's state says more than the line, and is not behind it: others may have switched."""
-    return state in (State.QUEUED, State.FAILED) or (powered and state in (State.READY, State.STOPPING))
+    return state in (PoolState.QUEUED, PoolState.FAILED) or (
+        powered and state in (PoolState.READY, PoolState.STOPPING)
+    )
 
 
 def _rounded(seconds: float | None) -> float | None:

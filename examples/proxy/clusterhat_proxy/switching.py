@@ -7,14 +7,13 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from rpi_clusterhat import State
+from rpi_clusterhat import PoolState
 
 from . import pages
 from .answers import NO_STORE, as_json, fail, wants_page
 
 if TYPE_CHECKING:
-    from rpi_clusterhat import AsyncNodePool
-    from rpi_clusterhat.pool.scheduler import Member
+    from rpi_clusterhat import AsyncNodePool, PooledNode
 
     from .exchange import Exchange
 
@@ -49,9 +48,9 @@ class Switching:
             await asyncio.sleep(WRONG_TOKEN_DELAY)
             await _refuse(exchange, 403, "the token is wrong" if given else "the token is missing")
             return
-        member = self._pool.members.get(name)
+        member = self._pool.nodes.get(name)
         if member is None:
-            await _refuse(exchange, 404, f"there is no such node: there are {', '.join(self._pool.members)}")
+            await _refuse(exchange, 404, f"there is no such node: there are {', '.join(self._pool.nodes)}")
             return
         status, done, detail = self._wake(member) if on else self._rest(member)
         if not wants_page(exchange):
@@ -62,34 +61,36 @@ class Switching:
         else:
             await _refuse(exchange, status, detail)
 
-    def _wake(self, member: Member) -> tuple[int, bool, str]:
+    def _wake(self, member: PooledNode) -> tuple[int, bool, str]:
         """The status of the answer, whether anything is switched, and what is to be said."""
         name = member.name
         if self._pool.wake(name):
             return 200, True, f"{name} starts"
-        if member.state is State.READY:
+        if member.state is PoolState.READY:
             return 200, False, f"{name} is on"
-        if member.starting:
+        if member.is_starting:
             return 200, False, f"{name} starts already"
-        if member.state is State.FAILED:
+        if member.state is PoolState.FAILED:
             return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
-        return 409, False, f"{name} is just going off" if member.state is State.STOPPING else "the proxy ends"
+        if member.state is PoolState.STOPPING:
+            return 409, False, f"{name} is just going off"
+        return 409, False, "the proxy ends"
 
-    def _rest(self, member: Member) -> tuple[int, bool, str]:
+    def _rest(self, member: PooledNode) -> tuple[int, bool, str]:
         name = member.name
         if self._pool.power_off(name):
             return 200, True, f"{name} goes off"
-        if member.state is State.OFF:
+        if member.state is PoolState.OFF:
             return 200, False, f"{name} is off"
-        if member.state is State.STOPPING:
+        if member.state is PoolState.STOPPING:
             return 200, False, f"{name} goes off already"
         if member.in_flight:
             return (
                 409,
                 False,
-                f"{name} is in use: {member.held} in flight, {len(member.queued)} waiting for it",
+                f"{name} is in use: {member.leases} in flight, {len(member.assigned)} waiting for it",
             )
-        if member.starting:
+        if member.is_starting:
             return 409, False, f"{name} starts: it can be switched off once it is ready"
         return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
 

@@ -1,0 +1,45 @@
+"""What the decisions of a pool ask for. `rpi_clusterhat.pool.runner` does it."""
+
+from __future__ import annotations
+
+from rpi_clusterhat._frozen import Frozen
+
+__all__ = ["Action", "BackOff", "Boot", "Check", "CutPower", "WatchIdle"]
+
+
+class Boot(Frozen):
+    """Switch this node on and probe it; then `Scheduler.powered` and `Scheduler.ready`, or `failed`."""
+
+    node: str
+
+
+class Check(Frozen):
+    """See whether this node has power and is ready; then `Scheduler.ready`, `lost` or `failed`."""
+
+    node: str
+
+
+class CutPower(Frozen):
+    """Cut this node's power; then `Scheduler.powered_off`, or `power_off_failed`."""
+
+    node: str
+    reason: str
+
+
+class BackOff(Frozen):
+    """Cut this node's power; then `Scheduler.powered_off` or `power_off_failed`. Wait so long; then
+    `back_off_over`."""
+
+    node: str
+    seconds: float
+    cut: bool
+    """Whether its power is to be cut: not while a lease still uses it."""
+
+
+class WatchIdle(Frozen):
+    """Call `Scheduler.check_idle`, and as long as that says so again at `Scheduler.due_at`."""
+
+    node: str
+
+
+Action = Boot | Check | CutPower | BackOff | WatchIdle
