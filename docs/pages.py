@@ -28,7 +28,12 @@ DOCS = ROOT / "docs"
 LANGUAGES = {".py": "python", ".toml": "toml", ".service": "ini", ".socket": "ini"}
 SHOWN = re.compile(r"^(<!-- from (\S+?)(?:: (\w+))? -->\n).*?^(<!-- end -->\n)", re.MULTILINE | re.DOTALL)
 
-DRAWINGS = {"states.svg": "states.py", "balance.svg": "balance.py"}
+DRAWINGS = {
+    "states.svg": ("states.py", "svg"),
+    "pool-states.svg": ("states.py", "pool_svg"),
+    "balance.svg": ("balance.py", "svg"),
+}
+"""The function of a script that makes each."""
 
 
 def pages() -> list[Path]:
@@ -72,8 +77,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    for drawing, name in DRAWINGS.items():
-        _write(DOCS / "generated" / drawing, script(name)["svg"]())
+    for drawing, (name, function) in DRAWINGS.items():
+        _write(DOCS / "generated" / drawing, script(name)[function]())
     for path in pages():
         _write(path, written(path.read_text(encoding="utf-8")))
 

@@ -1,13 +1,19 @@
-"""The states of a node as a drawing and as a table, from the library's table; pages.py puts them on pages."""
+"""The states of a node, and of one in a pool, as drawings and as tables, from the library's own tables;
+pages.py puts them on pages."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rpi_clusterhat.power.states import TABLE, State, Trigger, has_power
+from rpi_clusterhat.pool.states import TABLE as POOL_TABLE
+from rpi_clusterhat.pool.states import PoolState
+from rpi_clusterhat.power.states import TABLE, State, has_power
 
-WIDTH, HEIGHT = 900, 520
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+
 BOX_WIDTH, BOX_HEIGHT = 120, 44
 
 
@@ -20,7 +26,7 @@ class Frame(NamedTuple):
     """States that have something in common, drawn as one box around theirs."""
 
     title: str
-    states: frozenset[State]
+    states: frozenset[StrEnum]
     x: float
     y: float
     width: float
@@ -28,58 +34,96 @@ class Frame(NamedTuple):
 
 
 class Edge(NamedTuple):
-    source: State | Frame
-    target: State
+    source: StrEnum | Frame
+    target: StrEnum
     label: str
 
 
-PLACES = {
-    State.UNKNOWN: Point(150, 50),
-    State.FAILED: Point(550, 50),
-    State.OFF: Point(150, 190),
-    State.QUEUED: Point(150, 340),
-    State.ON: Point(550, 190),
-    State.READY: Point(770, 190),
-    State.STOPPING: Point(660, 340),
-}
+class Diagram(NamedTuple):
+    """A table of states, and where each is drawn."""
+
+    title: str
+    table: Mapping[StrEnum, Mapping[StrEnum, StrEnum]]
+    places: Mapping[StrEnum, Point]
+    frames: tuple[Frame, ...]
+    width: int
+    height: int
 
 
-def _with_power(*, on: bool) -> frozenset[State]:
+def _plain(table: Mapping[Any, Mapping[Any, StrEnum]]) -> dict[StrEnum, dict[StrEnum, StrEnum]]:
+    return {state: dict(row) for state, row in table.items()}
+
+
+def _with_power(*, on: bool) -> frozenset[StrEnum]:
     return frozenset(state for state in State if has_power(state) is on)
 
 
-FRAMES = (
-    Frame("no power", _with_power(on=False), 50, 130, 200, 275),
-    Frame("power", _with_power(on=True), 450, 130, 420, 275),
+POWER = Diagram(
+    "The states of a node and what moves it between them",
+    _plain(TABLE),
+    {
+        State.UNKNOWN: Point(150, 50),
+        State.FAILED: Point(550, 50),
+        State.OFF: Point(150, 190),
+        State.QUEUED: Point(150, 340),
+        State.ON: Point(550, 190),
+        State.READY: Point(770, 190),
+        State.STOPPING: Point(660, 340),
+    },
+    (
+        Frame("no power", _with_power(on=False), 50, 130, 200, 275),
+        Frame("power", _with_power(on=True), 450, 130, 420, 275),
+    ),
+    900,
+    520,
 )
 
-Moves = dict[tuple[Trigger, State], set[State]]
+_IN_USE: frozenset[StrEnum] = frozenset({PoolState.BOOTING, PoolState.CHECKING, PoolState.READY})
+
+POOL = Diagram(
+    "The states of a node in a pool and what moves it between them",
+    _plain(POOL_TABLE),
+    {
+        PoolState.OFF: Point(130, 110),
+        PoolState.QUEUED: Point(130, 300),
+        PoolState.BOOTING: Point(430, 150),
+        PoolState.CHECKING: Point(600, 330),
+        PoolState.READY: Point(765, 150),
+        PoolState.STOPPING: Point(600, 45),
+        PoolState.FAILED: Point(300, 440),
+    },
+    (Frame("power", _IN_USE, 330, 100, 500, 280),),
+    900,
+    560,
+)
+
+Moves = dict["tuple[StrEnum, StrEnum]", "set[StrEnum]"]
 
 
-def _moves() -> Moves:
+def _moves(diagram: Diagram) -> Moves:
     """From where each trigger leads to each other state; what changes nothing is left out."""
     moves: Moves = {}
-    for state, row in TABLE.items():
+    for state, row in diagram.table.items():
         for trigger, target in row.items():
             if target is not state:
                 moves.setdefault((trigger, target), set()).add(state)
     return moves
 
 
-def _edges() -> tuple[list[Edge], list[tuple[Trigger, State]]]:
-    """The arrows, and the happenings that lead to the same state from every other one."""
-    labels: dict[tuple[State | Frame, State], list[str]] = {}
-    anywhere: list[tuple[Trigger, State]] = []
-    for (trigger, target), sources in _moves().items():
-        if all(TABLE[state].get(trigger) is target for state in State):
+def _edges(diagram: Diagram) -> tuple[list[Edge], list[tuple[StrEnum, StrEnum]]]:
+    """The arrows, and the triggers that lead to the same state from every other one."""
+    labels: dict[tuple[StrEnum | Frame, StrEnum], list[str]] = {}
+    anywhere: list[tuple[StrEnum, StrEnum]] = []
+    for (trigger, target), sources in _moves(diagram).items():
+        if all(row.get(trigger) is target for row in diagram.table.values()):
             anywhere.append((trigger, target))
             continue
         left = set(sources)
-        for frame in FRAMES:
+        for frame in diagram.frames:
             if frame.states <= left:
                 labels.setdefault((frame, target), []).append(trigger)
                 left -= frame.states
-        for state in State:
+        for state in diagram.table:
             if state in left:
                 labels.setdefault((state, target), []).append(trigger)
     return [Edge(source, target, ", ".join(words)) for (source, target), words in labels.items()], anywhere
@@ -113,8 +157,8 @@ def _between(a: Point, b: Point, bend: float = 0.0) -> Point:
     return Point((a.x + b.x) / 2 + dy / length * bend, (a.y + b.y) / 2 - dx / length * bend)
 
 
-def _edge(edge: Edge, *, both_ways: bool) -> list[str]:
-    target = PLACES[edge.target]
+def _edge(places: Mapping[StrEnum, Point], edge: Edge, *, both_ways: bool) -> list[str]:
+    target = places[edge.target]
     if isinstance(edge.source, Frame):
         frame = edge.source
         start = (
@@ -122,17 +166,28 @@ def _edge(edge: Edge, *, both_ways: bool) -> list[str]:
         )
         end = _border(target, start)
         return _arrow(start, _between(start, end), end, edge.label)
-    source = PLACES[edge.source]
+    source = places[edge.source]
     middle = _between(source, target, 44 if both_ways else 0)
     return _arrow(_border(source, middle), middle, _border(target, middle), edge.label)
 
 
 def svg() -> str:
-    edges, anywhere = _edges()
+    """The states of a node's power."""
+    return _svg(POWER)
+
+
+def pool_svg() -> str:
+    """The states of a node in a pool."""
+    return _svg(POOL)
+
+
+def _svg(diagram: Diagram) -> str:
+    edges, anywhere = _edges(diagram)
+    width, height = diagram.width, diagram.height
     pairs = {(edge.source, edge.target) for edge in edges}
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        "<title>The states of a node and what moves it between them</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        f"<title>{diagram.title}</title>",
         (
             "<defs><marker id='tip' viewBox='0 0 10 10' refX='9' refY='5' markerWidth='8' markerHeight='8' "
             "orient='auto'><path class='tip' d='M0 0 L10 5 L0 10 z'/></marker></defs>"
@@ -145,9 +200,9 @@ def svg() -> str:
             ".tip{fill:#345;stroke:none;marker-end:none}"
             ".label{stroke:#fff;stroke-width:9px;paint-order:stroke;stroke-linejoin:round}</style>"
         ),
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',
+        f'<rect width="{width}" height="{height}" rx="8" fill="#fff"/>',
     ]
-    for frame in FRAMES:
+    for frame in diagram.frames:
         lines += [
             (
                 f'<rect class="frame" x="{frame.x}" y="{frame.y}" width="{frame.width}" '
@@ -155,7 +210,7 @@ def svg() -> str:
             ),
             f'<text class="title" x="{frame.x + 12}" y="{frame.y + frame.height - 12}">{frame.title}</text>',
         ]
-    for state, at in PLACES.items():
+    for state, at in diagram.places.items():
         lines += [
             (
                 f'<rect class="state" x="{at.x - BOX_WIDTH / 2:.0f}" y="{at.y - BOX_HEIGHT / 2:.0f}" '
@@ -164,13 +219,14 @@ def svg() -> str:
             f'<text class="name" x="{at.x}" y="{at.y + 5}">{state.name}</text>',
         ]
     for edge in edges:
-        lines += _edge(edge, both_ways=(edge.target, edge.source) in pairs)
+        lines += _edge(diagram.places, edge, both_ways=(edge.target, edge.source) in pairs)
     words = ", ".join(f"{trigger!s} → {target.name}" for trigger, target in anywhere)
+    if words:
+        lines.append(f'<text x="{width / 2:.0f}" y="{height - 70}">from every state: {escape(words)}</text>')
     lines += [
-        f'<text x="{WIDTH / 2:.0f}" y="450">from every state: {escape(words)}</text>',
         (
-            f'<text x="{WIDTH / 2:.0f}" y="480">an arrow from a dashed box holds for every state in it; '
-            "what leads back to the same state is not drawn</text>"
+            f'<text x="{width / 2:.0f}" y="{height - 40}">an arrow from a dashed box holds for every state '
+            "in it; what leads back to the same state is not drawn</text>"
         ),
         "</svg>",
     ]
@@ -181,14 +237,25 @@ def svg() -> str:
 
 
 def markdown() -> str:
-    """One row for each trigger, one column for each state; an empty cell raises `TransitionError`."""
-    states = list(State)
+    """The states of a node's power: one row for each trigger, one column for each state; an empty cell raises
+    `TransitionError`."""
+    return _markdown(POWER)
+
+
+def pool_markdown() -> str:
+    """The same of the states of a node in a pool."""
+    return _markdown(POOL)
+
+
+def _markdown(diagram: Diagram) -> str:
+    table = diagram.table
     lines = [
-        "| trigger | " + " | ".join(f"`{state!s}`" for state in states) + " |",
-        "| --- |" + " --- |" * len(states),
+        "| trigger | " + " | ".join(f"`{state!s}`" for state in table) + " |",
+        "| --- |" + " --- |" * len(table),
     ]
-    for trigger in Trigger:
-        row = [TABLE[state].get(trigger) for state in states]
+    triggers = type(next(iter(next(iter(table.values())))))
+    for trigger in triggers:
+        row = [table[state].get(trigger) for state in table]
         cells = ["" if target is None else f"`{target!s}`" for target in row]
         lines.append(f"| {trigger!s} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

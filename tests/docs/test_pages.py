@@ -52,9 +52,12 @@ def test_a_page_shows_what_is_there_now(page: Path) -> None:
     assert _text(page) == PAGES_PY["written"](_text(page)), "run 'make pages' and commit what it writes"
 
 
-@pytest.mark.parametrize("drawing", ["states.svg", pytest.param("balance.svg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "drawing", ["states.svg", "pool-states.svg", pytest.param("balance.svg", marks=pytest.mark.slow)]
+)
 def test_a_drawing_shows_what_is_there_now(drawing: str) -> None:
-    made = PAGES_PY["script"](PAGES_PY["DRAWINGS"][drawing])["svg"]()
+    script, function = PAGES_PY["DRAWINGS"][drawing]
+    made = PAGES_PY["script"](script)[function]()
     assert _text(DOCS / "generated" / drawing) == made, "run 'make pages' and commit what it writes"
 
 
