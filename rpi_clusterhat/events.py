@@ -23,6 +23,8 @@ __all__ = [
 
 
 class State(StrEnum):
+    """What the library knows of a node's power."""
+
     UNKNOWN = "unknown"
     """Nothing has been read yet, or the last access failed half way."""
     OFF = "off"

@@ -182,6 +182,7 @@ class World:
 
     @property
     def nodes(self) -> list[SimNode]:
+        """All nodes, in the order of their numbers."""
         with self.timeline.lock:
             return [SimNode(self.timeline, cell) for cell in self.timeline.cells]
 

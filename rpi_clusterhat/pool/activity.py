@@ -1,4 +1,4 @@
-"""Activity from a node's network counters, which see what a redirection or an ssh session does.
+"""Activity by a node's network counters, which count redirected clients and ssh sessions, too.
 
 Nothing here waits, and the time is an argument; the counters' files are all that is read.
 """
@@ -26,17 +26,25 @@ broadcasts and need a higher one."""
 
 
 class ByteCounter(Protocol):
-    """Where `Traffic` gets its numbers: the bytes moved so far for the node of this name, or None."""
+    """Where `Traffic` gets its numbers."""
 
-    def read(self, name: str) -> int | None: ...
+    def read(self, name: str) -> int | None:
+        """Returns how many bytes a node has moved so far, or None if that is not known."""
+        ...
 
 
 class Counters:
     """The kernel's counters of the controller's network devices, one for each node.
 
-    ``interface`` is the device's name with ``{number}`` (3) or ``{name}`` (p3) in it: ``ethpi{number}`` for
-    nodes that boot from an SD card, ``ethupi{number}`` for those that boot over USB. ``root`` is the folder
-    of the kernel's devices. May be used from any thread.
+    They may be used from any thread.
+
+    Args:
+        interface: The device's name, with ``{number}`` (3) or ``{name}`` (p3) in it: ``ethpi{number}`` for
+            nodes that boot from an SD card, ``ethupi{number}`` for those that boot over USB.
+        root: The folder in which the kernel lists its network devices.
+
+    Raises:
+        SettingError: ``interface`` is no such name.
     """
 
     __slots__ = ("interface", "root")
@@ -54,8 +62,14 @@ class Counters:
         return f"<Counters {self.interface}>"
 
     def read(self, name: str) -> int | None:
-        """Bytes in both directions so far for the node ``name`` (``p3``); None where it has no device, as
-        when it is off."""
+        """Reads the counters of a node's device.
+
+        Args:
+            name: The node's name, such as ``p3``.
+
+        Returns:
+            The bytes in both directions so far, or None if there is no device, as for a node that is off.
+        """
         device = self.interface.replace("{number}", name.removeprefix("p")).replace("{name}", name)
         folder = os.path.join(self.root, device, "statistics")
         total = 0
@@ -69,10 +83,18 @@ class Counters:
 
 
 class Traffic:
-    """Which nodes have moved at least ``threshold`` bytes in an ``interval`` of seconds.
+    """Finds the nodes that have moved enough bytes to count as active.
 
-    May be asked as often as one likes: bytes add up until they reach the threshold or the interval is over.
-    Over a time longer than the interval the threshold grows with it. Belongs to one thread or event loop.
+    It may be asked as often as you like: bytes add up until they reach the threshold or the interval is over.
+    For a time longer than the interval, the threshold grows with it. It belongs to one thread or event loop.
+
+    Args:
+        counters: Where to read the nodes' bytes, such as `Counters`.
+        threshold: How many bytes in an interval are activity.
+        interval: Seconds.
+
+    Raises:
+        SettingError: A number is invalid.
     """
 
     __slots__ = ("_counters", "_interval", "_marks", "_threshold")
@@ -90,10 +112,14 @@ class Traffic:
         self._marks: dict[str, tuple[float, int]] = {}
 
     def active(self, name: str, now: float) -> bool:
-        """Whether the node has been active since it was last found so, or in the interval under way.
+        """Returns whether a node has been active since it was last found so, or in the current interval.
 
-        ``now`` is in seconds of any clock that only goes forward. The first look at a counter is never
-        activity, and neither is one that finds it lower than before: the device was made anew.
+        The first look at a counter is never activity. Nor is a counter that is lower than before, since its
+        device is a new one.
+
+        Args:
+            name: The node's name.
+            now: The time, in seconds of any clock that only goes forward.
         """
         count = self._counters.read(name)
         if count is None:

@@ -1,6 +1,6 @@
-"""Which node has been idle for long enough, and what the idle time costs.
+"""Finds the nodes that have been idle for long enough, and computes what an idle time-out costs.
 
-Pure: the caller says what time it is. May be used from any thread.
+Nothing here asks for the time: the caller says it. All of it may be used from any thread.
 """
 
 from __future__ import annotations
@@ -24,30 +24,40 @@ class Occupied(Protocol):
     """What is known of a node that has power. Times are seconds of one clock."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The node's name."""
+        ...
 
     @property
     def in_flight(self) -> int:
-        """Requests and tunnels that are not over, those that wait for the node's boot included."""
+        """How many requests and tunnels are not over, those that wait for the node's boot included."""
         ...
 
     @property
     def last_active(self) -> float:
-        """When a request last began or ended or a byte last went either way; minus infinity where never."""
+        """When a request last began or ended, or a byte last went either way; minus infinity for never."""
         ...
 
     @property
-    def on_since(self) -> float: ...
+    def on_since(self) -> float:
+        """When the node got power."""
+        ...
 
 
 N = TypeVar("N", bound=Occupied)
 
 
 class Idler(Frozen):
-    """When a node goes off: nothing is in flight, its last activity was ``idle_timeout`` seconds ago or more,
-    and it has been on for ``min_on_time`` seconds or more.
+    """Decides when a node goes off.
 
-    An ``idle_timeout`` of ``math.inf`` is never. Raises `SettingError` for what is no number of seconds.
+    A node goes off when nothing is in flight, it has been idle for long enough, and on for long enough.
+
+    Args:
+        idle_timeout: How many seconds ago the last activity must have been; ``math.inf`` for never.
+        min_on_time: How many seconds the node must have been on.
+
+    Raises:
+        SettingError: A time is invalid.
     """
 
     idle_timeout: float
@@ -60,31 +70,42 @@ class Idler(Frozen):
         )
 
     def due_at(self, node: Occupied) -> float:
-        """When the node goes off if nothing happens until then, which may be in the past: the time to look
-        again. Infinity while something is in flight."""
+        """Returns when a node goes off if nothing happens until then: look at it again at that time.
+
+        It may be in the past. It is infinity while something is in flight.
+        """
         if node.in_flight or self.idle_timeout == math.inf:
             return math.inf
         return max(node.last_active + self.idle_timeout, node.on_since + self.min_on_time)
 
     def is_due(self, node: Occupied, now: float) -> bool:
-        """Whether the node is to go off. Ask while nothing can give it a new request."""
+        """Returns whether a node is to go off. Ask while nothing can give it a new request."""
         return self.due_at(node) <= now
 
     def due(self, nodes: Iterable[N], now: float) -> list[N]:
-        """Those of the nodes that are to go off, in the order given."""
+        """Returns the nodes that are to go off, in the order given."""
         return [node for node in nodes if self.is_due(node, now)]
 
 
 def break_even(boot_energy: float, idle_power: float) -> float:
-    """Seconds of idleness after which going off and booting again takes less energy than staying on.
+    """Computes after how many idle seconds going off and booting again takes less energy than staying on.
 
-    ``boot_energy`` in joules is what the halt and the boot take together, ``idle_power`` in watts what the
-    node takes while it waits. As an idle time-out, it never takes more than twice the energy of one who knows
-    when the next request comes, and no other fixed time promises less: the problem is known as ski rental
+    As an idle time-out, this time never takes more than twice the energy that one would need who knows when
+    the next request comes, and no other fixed time promises less. The problem is known as ski rental
     (A. Karlin, M. Manasse, L. Rudolph, D. Sleator, "Competitive snoopy caching", Algorithmica 3, 1988; for
     power: S. Irani, S. Shukla, R. Gupta, "Online strategies for dynamic power management in systems with
-    multiple power-saving states", ACM TECS 2(3), 2003). It counts energy only: that people wait for a boot is
-    the reason to stay on for longer. Raises `SettingError`.
+    multiple power-saving states", ACM TECS 2(3), 2003). It counts energy only. The reason to stay on for
+    longer is that people wait for a boot.
+
+    Args:
+        boot_energy: What a halt and a boot take together, in joules.
+        idle_power: What the node takes while it is idle, in watts.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        SettingError: A number is invalid, or ``idle_power`` is 0.
     """
     energy = _checked("boot_energy", boot_energy, "joules")
     power = _checked("idle_power", idle_power, "watts")
@@ -94,10 +115,10 @@ def break_even(boot_energy: float, idle_power: float) -> float:
 
 
 class Cost(Frozen):
-    """What an idle time-out comes to, in the long run, for one node."""
+    """What an idle time-out costs in the long run, for one node."""
 
     mean_power: float
-    """Watts."""
+    """The mean power in watts."""
     cold: float
     """The share of requests that wait for a boot, 0 to 1."""
     on: float
@@ -107,22 +128,30 @@ class Cost(Frozen):
 def cost(
     rate: float, idle_timeout: float, idle_power: float, boot_energy: float, boot_time: float = 0.0
 ) -> Cost:
-    """What ``idle_timeout`` seconds T come to for a node that gets ``rate`` requests per second r at random
-    times (a Poisson process), takes ``idle_power`` watts P, and boots in ``boot_time`` seconds b with
-    ``boot_energy`` joules E.
+    """Computes what an idle time-out costs for a node whose requests come at random times.
 
-    What serving takes is left out: it is the same for any T. Each time the node goes off, the story begins
-    anew, so means over one round are means over all time (renewal reward theorem). In a round, the node is
-    off for 1/r until the next request comes, boots for b, in which r b more requests come and wait, and is
-    awake until no request comes for T: after e^(rT) - 1 requests and (e^(rT) - 1)/r seconds in the mean. With
-    D = e^(rT) + r b, the requests of a round::
+    They are a Poisson process. The energy of serving is left out, since it is the same for any time-out. Each time the node goes off, a
+    new round begins, so means over one round are means over all time (renewal reward theorem). In a round,
+    the node is off for 1/r until the next request comes, boots for b, in which r b more requests come and
+    wait, and is on until no request comes for T: after e^(rT) - 1 requests and (e^(rT) - 1)/r seconds in the
+    mean. With D = e^(rT) + r b, the requests of a round::
 
         cold       = (1 + r b) / D
         on         = 1 - 1 / D
         mean power = (r E + P (e^(rT) - 1)) / D
 
-    For a whole cluster of n nodes: with ``random``, each of them gets r/n; with ``first``, one node gets all
-    while it has room. T may be infinite. Raises `SettingError`.
+    In a cluster of n nodes, with ``random`` each node gets r/n; with ``first`` one node gets all while it has
+    room.
+
+    Args:
+        rate: Requests per second, r.
+        idle_timeout: Seconds, T; may be infinite.
+        idle_power: What the node takes while it is on, in watts, P.
+        boot_energy: What a boot takes, in joules, E.
+        boot_time: How long a boot takes, in seconds, b.
+
+    Raises:
+        SettingError: A number is invalid.
     """
     rate = _checked("rate", rate, "requests per second")
     timeout = _checked("idle_timeout", idle_timeout, "seconds", endless=True)
