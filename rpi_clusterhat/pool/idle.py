@@ -130,11 +130,11 @@ def cost(
 ) -> Cost:
     """Computes what an idle time-out costs for a node whose requests come at random times.
 
-    They are a Poisson process. The energy of serving is left out, since it is the same for any time-out. Each time the node goes off, a
-    new round begins, so means over one round are means over all time (renewal reward theorem). In a round,
-    the node is off for 1/r until the next request comes, boots for b, in which r b more requests come and
-    wait, and is on until no request comes for T: after e^(rT) - 1 requests and (e^(rT) - 1)/r seconds in the
-    mean. With D = e^(rT) + r b, the requests of a round::
+    They are a Poisson process. The energy of serving is left out, since it is the same for any time-out. Each
+    time the node goes off, a new round begins, so means over one round are means over all time (renewal
+    reward theorem). In a round, the node is off for 1/r until the next request comes, boots for b, in which
+    r b more requests come and wait, and is on until no request comes for T: after e^(rT) - 1 requests and
+    (e^(rT) - 1)/r seconds in the mean. With D = e^(rT) + r b, the requests of a round::
 
         cold       = (1 + r b) / D
         on         = 1 - 1 / D
