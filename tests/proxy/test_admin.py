@@ -13,10 +13,10 @@ import pytest
 
 from clusterhat_proxy import live, switching
 from clusterhat_proxy.admin import MOST_VIEWERS, Admin
+from clusterhat_proxy.document import STATUS_POLICY
 from clusterhat_proxy.live import READ_INTERVAL
 from clusterhat_proxy.metrics import Metrics
 from clusterhat_proxy.options import Address, Options
-from clusterhat_proxy.pages import STATUS_POLICY
 from clusterhat_proxy.server import Server, ServerSettings
 from rpi_clusterhat import AsyncCluster, BackendError, Cluster, PoolState
 from tests.safety.pools import BOOT_TIME, House, run

@@ -15,7 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from clusterhat_proxy.cold import Waiting
-from clusterhat_proxy.pages import POLICY, STATUS_POLICY, error_page, status_page, waiting_page
+from clusterhat_proxy.document import POLICY, STATUS_POLICY, error_page
+from clusterhat_proxy.status_page import status_page
+from clusterhat_proxy.waiting_page import waiting_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

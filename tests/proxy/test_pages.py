@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterhat_proxy.cold import Waiting
-from clusterhat_proxy.pages import POLICY, SINGLY, STATUS_POLICY, error_page, status_page, waiting_page
+from clusterhat_proxy.document import POLICY, STATUS_POLICY, error_page
+from clusterhat_proxy.status_page import status_page
+from clusterhat_proxy.waiting_page import SINGLY, waiting_page
 
 VOID = {"meta", "link", "input", "br"}
 

@@ -29,13 +29,15 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import ClusterHatError
 
-from . import answers, cold, pages
+from . import answers, cold
 from .answers import NO_STORE, as_json, one_line
+from .document import STATUS_POLICY
 from .exchange import date
 from .live import Live
 from .messages import Limits
 from .server import Server, ServerSettings
 from .status import Status
+from .status_page import status_page
 from .switching import Switching
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ MOST_VIEWERS = 16
 _SWITCH = re.compile(rb"/nodes/([^/]+)/(on|off)")
 _JSON = b"application/json"
 
-_fail = partial(answers.fail, policy=pages.STATUS_POLICY)
+_fail = partial(answers.fail, policy=STATUS_POLICY)
 
 
 class Admin:
@@ -157,8 +159,8 @@ class Admin:
 
     async def _page(self, exchange: Exchange) -> None:
         await self._status.read()
-        page = pages.status_page(self._status.as_dict(), switch=self._switching.is_possible)
-        head = [NO_STORE, (b"Content-Security-Policy", pages.STATUS_POLICY)]
+        page = status_page(self._status.as_dict(), switch=self._switching.is_possible)
+        head = [NO_STORE, (b"Content-Security-Policy", STATUS_POLICY)]
         await exchange.reply(200, head, page, cold.CONTENT_TYPE["html"])
 
     async def _events(self, exchange: Exchange) -> None:

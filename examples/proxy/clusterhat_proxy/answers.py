@@ -6,7 +6,8 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from . import cold, pages
+from . import cold
+from .document import POLICY, error_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ async def fail(
     detail: str,
     more: Sequence[tuple[bytes, bytes]] = (),
     *,
-    policy: bytes = pages.POLICY,
+    policy: bytes = POLICY,
     retry_after: int | None = None,
 ) -> None:
     """Answers with an error.
@@ -48,7 +49,7 @@ async def fail(
         head.append((b"Retry-After", b"%d" % retry_after))
     if wants_page(exchange):
         head.append((b"Content-Security-Policy", policy))
-        page = pages.error_page(status, title, detail, retry_after)
+        page = error_page(status, title, detail, retry_after)
         await exchange.reply(status, head, page, cold.CONTENT_TYPE["html"])
     else:
         body = cold.problem(status, title, detail, retry_after)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import BootError, PoolClosedError, PoolError, PoolState
 
-from . import answers, cold, pages
+from . import answers, cold
+from .document import POLICY
 from .fields import fewer_hops
 from .forward import BadAnswerError, Forward, NodeError
+from .waiting_page import waiting_page
 
 if TYPE_CHECKING:
     from rpi_clusterhat import AsyncNodePool, Lease
@@ -250,9 +252,9 @@ class Gateway:
         if answer == "problem":
             await exchange.reply(503, head, cold.waiting_problem(view), cold.CONTENT_TYPE["problem"])
             return
-        head.append((b"Content-Security-Policy", pages.POLICY))
+        head.append((b"Content-Security-Policy", POLICY))
         reload = exchange.method in (b"GET", b"HEAD")
-        await exchange.reply(503, head, pages.waiting_page(view, reload=reload), cold.CONTENT_TYPE["html"])
+        await exchange.reply(503, head, waiting_page(view, reload=reload), cold.CONTENT_TYPE["html"])
 
     async def _refuse(self, exchange: Exchange, error: PoolError) -> None:
         status = 504 if isinstance(error, TimeoutError) else 503

@@ -91,7 +91,7 @@ class _Proxy:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(await AsyncCluster.open(**_cluster_arguments(options)))
+            cluster = await stack.enter_async_context(AsyncCluster.open(**_cluster_arguments(options)))
             addresses = options.addresses(cluster.names, cluster.addresses)
             pool = AsyncNodePool(
                 cluster,

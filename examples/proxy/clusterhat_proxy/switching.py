@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 from rpi_clusterhat import PoolState
 
-from . import pages
 from .answers import NO_STORE, as_json, fail, wants_page
+from .document import STATUS_POLICY
 
 if TYPE_CHECKING:
     from rpi_clusterhat import AsyncNodePool, PooledNode
@@ -96,7 +96,7 @@ class Switching:
 
 
 async def _refuse(exchange: Exchange, status: int, detail: str) -> None:
-    await fail(exchange, status, detail, policy=pages.STATUS_POLICY)
+    await fail(exchange, status, detail, policy=STATUS_POLICY)
 
 
 def _is_same_origin(exchange: Exchange) -> bool:
