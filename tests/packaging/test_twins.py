@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
 from rpi_clusterhat import aio, cluster
+from tests.packaging.unasync import twin
 
-unasync = pytest.importorskip("tests.packaging.unasync", reason="the wheel is tested without the source tree")
 
-
-@pytest.mark.skipif(not unasync.SOURCE.is_file(), reason="the wheel is tested without the source tree")
 def test_cluster_is_what_make_twins_makes() -> None:
-    assert unasync.TWIN.read_text() == unasync.twin(unasync.SOURCE.read_text()), "run 'make twins'"
+    """In the wheel, where the tests run on it."""
+    made = twin(Path(aio.__file__).read_text(encoding="utf-8"))
+    assert Path(cluster.__file__).read_text(encoding="utf-8") == made, "run 'make twins'"
 
 
 @pytest.mark.parametrize("name", ["Cluster", "Node", "Function", "Hub"])
