@@ -149,8 +149,7 @@ class _Conversation:
     def _refuse(self, status: int, why: str, fields: tuple[str, ...] = ()) -> None:
         body = json.dumps({"node": self._peer.node, "error": why}).encode()
         about = ("Content-Type: application/json", f"Content-Length: {len(body)}")
-        self._send_head(status, *about, *fields, "Connection: close")
-        self._writer.write(body)
+        self._writer.write(_head(status, *about, *fields, "Connection: close") + body)
 
     # Reading ----------------------------------------------------------------------------------------------
 
@@ -206,8 +205,7 @@ class _Conversation:
     # Answering --------------------------------------------------------------------------------------------
 
     def _send_head(self, status: int, *fields: str) -> None:
-        lines = [f"HTTP/1.1 {status} {_reason(status)}", *fields, "", ""]
-        self._writer.write("\r\n".join(lines).encode("latin-1"))
+        self._writer.write(_head(status, *fields))
 
     async def _answer(self, request: _Request) -> bool:
         """Whether the connection goes on."""
@@ -247,9 +245,15 @@ class _Conversation:
             tokens += ["x-hop", "X-Other-Hop"]
             fields += _HOP
         fields += [f"Connection: {', '.join(tokens)}"] if tokens else []
-        self._send_head(status, *fields)
-        if not (bodiless or request.method == "HEAD"):
-            await self._send(pieces, wanted, chunked=chunked)
+        empty = bodiless or request.method == "HEAD"
+        sent = iter(()) if empty else _framed(pieces, wanted, chunked=chunked)
+        # The head goes with the first piece: two segments would cost whoever reads them more.
+        self._writer.write(_head(status, *fields) + next(sent, (b"", False))[0])
+        for part, waits in sent:
+            await self._writer.drain()
+            if waits and wanted.interval:
+                await asyncio.sleep(wanted.interval)
+            self._writer.write(part)
         if wanted.cut is not None:
             await self._flush()
             self._reset()
@@ -285,29 +289,6 @@ class _Conversation:
             "service": {"requests": self._peer.requests},
         }
 
-    async def _send(self, pieces: Iterator[bytes], wanted: query.Wanted, *, chunked: bool) -> None:
-        digest = sha256()
-        left = wanted.cut
-        for number, piece in enumerate(pieces):
-            if number and wanted.interval:
-                await asyncio.sleep(wanted.interval)
-            cut = left is not None and len(piece) >= left
-            part = piece[:left] if cut else piece
-            if chunked:
-                part = b"%x\r\n%b%b" % (len(piece), part, b"" if cut else b"\r\n")
-            self._writer.write(part)
-            if cut:
-                return
-            if left is not None:
-                left -= len(piece)
-            if wanted.trailers:
-                digest.update(piece)
-            await self._writer.drain()
-        if chunked and left is None:
-            trailer = f"X-Body-SHA256: {digest.hexdigest()}\r\n" if wanted.trailers else ""
-            trailer += "X-Hop: in the trailer\r\n" if wanted.hop and wanted.trailers else ""
-            self._writer.write(b"0\r\n%b\r\n" % trailer.encode())
-
     async def _switch(self, request: _Request) -> None:
         ahead = bytes(self._buffer)
         if request.upgrade == "websocket":
@@ -334,6 +315,32 @@ class _Conversation:
     def _reset(self) -> None:
         self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._writer.transport.abort()
+
+
+def _head(status: int, *fields: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} {_reason(status)}", *fields, "", ""]).encode("latin-1")
+
+
+def _framed(pieces: Iterator[bytes], wanted: query.Wanted, *, chunked: bool) -> Iterator[tuple[bytes, bool]]:
+    """What to send of a body, and whether the next is to wait for its interval."""
+    digest = sha256()
+    left = wanted.cut
+    for piece in pieces:
+        cut = left is not None and len(piece) >= left
+        part = piece[:left] if cut else piece
+        if chunked:
+            part = b"%x\r\n%b%b" % (len(piece), part, b"" if cut else b"\r\n")
+        yield part, True
+        if cut:
+            return
+        if left is not None:
+            left -= len(piece)
+        if wanted.trailers:
+            digest.update(piece)
+    if chunked and left is None:
+        trailer = f"X-Body-SHA256: {digest.hexdigest()}\r\n" if wanted.trailers else ""
+        trailer += "X-Hop: in the trailer\r\n" if wanted.hop and wanted.trailers else ""
+        yield b"0\r\n%b\r\n" % trailer.encode(), False
 
 
 def _reason(status: int) -> str:
