@@ -20,15 +20,15 @@ def _cell(text: str) -> str:
 def options() -> str:
     lines: list[str] = []
     group = ""
-    for name, setting in SETTINGS.items():
+    for setting in SETTINGS.values():
         if setting.group != group:
             group = setting.group
             head = f"**{group[0].upper()}{group[1:]}**"
             lines += ["", head, "", "| option | default | is |", "| --- | --- | --- |"]
-        flag = name.replace("_", "-")
-        said = f"--{flag} {setting.metavar}"
-        option = f"`--{flag}`, `--no-{flag}`" if setting.shape == "switch" else _code(said)
-        default = _code(setting.default) if setting.default else ""
+        flags = ", ".join(setting.flags or (setting.flag,))
+        off = setting.flag.replace("--", "--no-", 1)
+        option = f"`{flags}`, `{off}`" if setting.shape == "switch" else _code(f"{flags} {setting.metavar}")
+        default = _code(setting.shown) if setting.shown else ""
         lines.append(f"| {option} | {default} | {_cell(setting.help)} |")
     return "\n".join(lines[1:]) + "\n"
 

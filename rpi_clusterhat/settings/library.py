@@ -97,7 +97,7 @@ OPTIONS: Mapping[str, Option] = {
 
 _OF_A_BOARD = ("board", "backend", "nodes", "rail", "options")
 _NAMES = (*OPTIONS, "boards")
-_OTHER_VARIABLES = ("config", "boards", "debug", "admin_token")  # the last is the proxy's
+_OTHER_VARIABLES = ("config", "boards", "debug")
 
 
 # What comes of it ----------------------------------------------------------------------------------------

@@ -13,7 +13,20 @@ if TYPE_CHECKING:
 
     from .sources import Given
 
-__all__ = ["Option", "Parser", "choice", "parse_bool", "parse_int", "read_value", "seconds", "text", "whole"]
+__all__ = [
+    "Option",
+    "Parser",
+    "as_text",
+    "choice",
+    "named_types",
+    "parse_bool",
+    "parse_int",
+    "read_value",
+    "seconds",
+    "text",
+    "traits",
+    "whole",
+]
 
 T = TypeVar("T")
 
@@ -79,12 +92,12 @@ def read_value(parse: Callable[[str], Any], given: Given, name: str, *, numbers_
     Raises:
         SettingError: The value has a wrong type, or the parser refuses it.
     """
-    types, words, expected = _taken(parse)
+    types, words, expected = traits(parse)
     value: object = given.value
     if isinstance(value, str):
         text = value if numbers_as_text or str in types or value in words else None
     else:
-        text = _as_text(value, types)
+        text = as_text(value, types)
     if text is None:
         if not expected or not numbers_as_text:
             expected = _nouns(types, words, given)
@@ -97,15 +110,15 @@ def read_value(parse: Callable[[str], Any], given: Given, name: str, *, numbers_
         raise invalid(name, value, str(error), given.origin) from error
 
 
-def _taken(parse: Callable[[str], Any]) -> tuple[tuple[type, ...], tuple[str, ...], str]:
-    """The types and words that a parser takes, and what it expects."""
+def traits(parse: Callable[[str], Any]) -> tuple[tuple[type, ...], tuple[str, ...], str]:
+    """Returns the types and the words that a parser takes, and what it expects."""
     if isinstance(parse, Parser):
         return parse.types, parse.words, parse.expected
     return _ANY_TEXT, (), ""
 
 
-def _as_text(value: object, types: tuple[type, ...]) -> str | None:
-    """What a value that is no text is written as, or None where it has another type than these."""
+def as_text(value: object, types: tuple[type, ...]) -> str | None:
+    """Returns what a value is written as, or None where it has another type than these."""
     if isinstance(value, bool):
         return ("yes" if value else "no") if bool in types else None
     if isinstance(value, types):
@@ -121,11 +134,18 @@ def _as_text(value: object, types: tuple[type, ...]) -> str | None:
 
 def _nouns(types: tuple[type, ...], words: tuple[str, ...], given: Given) -> str:
     in_file = given.origin.source == "file"
+    expected = named_types(types, in_file=in_file)
+    if str in types and in_file and isinstance(given.value, float):
+        expected += f', "{given.value}"'
+    return " or ".join([expected, *(f'"{word}"' for word in words)])
+
+
+def named_types(types: tuple[type, ...], *, in_file: bool = True) -> str:
+    """Returns the types in words: ``a number or text in quotes``, which a file has."""
     nouns = [noun for kind, noun in _NOUNS if kind in types and not (kind is int and float in types)]
     if str in types and in_file:
-        shown = f', "{given.value}"' if isinstance(given.value, float) else ""
-        nouns[-1] = f"text in quotes{shown}"
-    return " or ".join([*nouns, *(f'"{word}"' for word in words)])
+        nouns[-1] = "text in quotes"
+    return " or ".join(nouns)
 
 
 # Parsers -------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ pytest_plugins = ["tests.proxy.browser"]
 pytestmark = pytest.mark.slow
 
 TOKEN = "a-token-for-these-tests"
-WITH_TOKEN = {"RPI_CLUSTERHAT_ADMIN_TOKEN": TOKEN}
+WITH_TOKEN = {"CLUSTERHAT_PROXY_ADMIN_TOKEN": TOKEN}
 
 
 def soon(browser: Browser, seconds: float, what: Callable[[], object]) -> None:

@@ -356,7 +356,7 @@ def test_another_node_serves_for_one_that_does_not_boot(world: StateFile) -> Non
 
 
 def test_a_request_is_held_no_longer_than_its_time(world: StateFile) -> None:
-    with proxy_in(world, "--boot-time", "2.5", "--timeout-queue", "0.5", nodes=1) as proxy:
+    with proxy_in(world, "--boot-time", "2.5", "--queue-timeout", "0.5", nodes=1) as proxy:
         began = time.monotonic()
         reply = proxy.request()
         assert time.monotonic() - began >= 0.5

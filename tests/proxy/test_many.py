@@ -146,7 +146,7 @@ def test_of_ten_thousand_at_once_those_beyond_the_queue_are_told_at_once(tmp_pat
     queue, count = 500, clients(10_000)
     world = StateFile(str(tmp_path / "world"))
     options = ["--option", f"state={world.path}", "--boot-time", "0.1", "--spacing", str(SPACING)]
-    long = ("--timeout-http-request", "60", "--timeout-queue", "60")
+    long = ("--timeout-http-request", "60", "--queue-timeout", "60")
 
     async def all_of_them(port: int, node: socket.socket) -> list[Answer]:
         told = 0

@@ -33,7 +33,7 @@ from .gateway import Gateway
 from .messages import Limits
 from .metrics import Metrics
 from .nodes import Nodes
-from .options import OptionError, is_simulated, parse
+from .options import OptionError, is_simulated, parse, unknown_names
 from .server import Server, ServerSettings
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(message)s")
         logging.getLogger("asyncio").setLevel(logging.WARNING)
+        for warning in unknown_names():
+            _log.warning("%s", warning)
         asyncio.run(_Proxy(options).run())
     except OptionError as error:
         return _say(error, 2)

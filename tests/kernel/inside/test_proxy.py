@@ -78,7 +78,7 @@ def expander() -> Iterator[RawExpander]:
 def proxy(bank: Bank, services: list[str], *more: str, user: str = "alice") -> Proxy:
     options = ["--backend", bank.backend, "--board", bank.version, "--cold", "hold", *services, *more]
     options += [f"--option={name}={value}" for name, value in bank.options.items()]
-    return Proxy(*options, sim=False, dev=False, user=user, env={"RPI_CLUSTERHAT_ADMIN_TOKEN": TOKEN})
+    return Proxy(*options, sim=False, dev=False, user=user, env={"CLUSTERHAT_PROXY_ADMIN_TOKEN": TOKEN})
 
 
 @pytest.mark.parametrize("kind", BANKS)
