@@ -1,5 +1,7 @@
-"""The states of a node, and of one in a pool, as drawings and as tables, from the library's own tables;
-pages.py puts them on pages."""
+"""The states of a node, and of a node in a pool, as drawings and tables; pages.py puts them on pages.
+
+They are made from the library's own tables.
+"""
 
 from __future__ import annotations
 
@@ -237,8 +239,10 @@ def _svg(diagram: Diagram) -> str:
 
 
 def markdown() -> str:
-    """The states of a node's power: one row for each trigger, one column for each state; an empty cell raises
-    `TransitionError`."""
+    """Makes the table of a node's power: a row for each trigger, a column for each state.
+
+    An empty cell raises `TransitionError`.
+    """
     return _markdown(POWER)
 
 

@@ -27,8 +27,10 @@ class CutPower(Frozen):
 
 
 class BackOff(Frozen):
-    """Cut this node's power; then `Scheduler.powered_off` or `power_off_failed`. Wait so long; then
-    `back_off_over`."""
+    """Have this node back off.
+
+    Cut its power; then `Scheduler.powered_off` or `power_off_failed`. Wait for so long; then `back_off_over`.
+    """
 
     node: str
     seconds: float

@@ -86,13 +86,18 @@ class AsyncNodePool:
 
     @property
     def boot_time(self) -> float:
-        """Seconds that a boot is expected to take, from asking for it: the slowest of the last eight, or
-        ``boot_estimate`` as long as there was none."""
+        """How many seconds a boot is expected to take, from asking for it.
+
+        This is the slowest of the last eight boots, or ``boot_estimate`` before the first one.
+        """
         return self._scheduler.boot_time
 
     def estimate(self) -> float:
-        """Seconds until the next node is likely to be ready: of those that are starting, or a whole
-        `boot_time`."""
+        """Estimates when the next node is ready.
+
+        Returns:
+            Seconds: until the first of the nodes that are starting is ready, or a whole `boot_time`.
+        """
         return self._scheduler.estimate()
 
     def due_at(self, node: str) -> float:
@@ -111,7 +116,7 @@ class AsyncNodePool:
         return self._scheduler.due_at(node)
 
     def subscribe(self, callback: Callable[[PoolEvent], object]) -> Callable[[], None]:
-        """Has each `rpi_clusterhat.events.PoolEvent` told to a function, in the event loop.
+        """Has a function called with each `rpi_clusterhat.events.PoolEvent`, in the event loop.
 
         What it raises is logged and disturbs nothing.
 
@@ -197,18 +202,20 @@ class AsyncNodePool:
         return begun
 
     def refuse_waiting(self) -> None:
-        """Gives no more leases, and tells those who wait for a node so, with `PoolClosedError`. Leases that
-        are in use stay."""
+        """Gives no more leases, and ends those that wait, with `PoolClosedError`.
+
+        Leases that are in use stay.
+        """
         self._scheduler.refuse_waiting()
 
     async def drain(self, seconds: float) -> bool:
-        """Gives no more leases, and waits until all are given back. Those who wait are served still.
+        """Gives no more leases, and waits until all are released. Those that wait are still served.
 
         Args:
             seconds: How long to wait at most.
 
         Returns:
-            Whether all were given back.
+            Whether all were released in time.
 
         Raises:
             SettingError: ``seconds`` is no number of seconds.
@@ -222,7 +229,7 @@ class AsyncNodePool:
         return True
 
     async def close(self, *, off: bool = False) -> None:
-        """Ends boots under way and idle times; who waits is told. May be called again.
+        """Ends boots under way, idle times and waits. It may be called again.
 
         Args:
             off: Whether to switch all nodes off, too.

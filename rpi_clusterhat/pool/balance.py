@@ -43,20 +43,22 @@ class Candidate(Protocol):
 
     @property
     def name(self) -> str:
-        """Unlike any other's, and always the same."""
+        """The node's name, which no other has and which stays the same."""
         ...
 
     @property
-    def state(self) -> PoolState: ...
+    def state(self) -> PoolState:
+        """What the pool does with it."""
+        ...
 
     @property
     def in_flight(self) -> int:
-        """Requests that were given this node and are not over, those that wait for its boot included."""
+        """How many requests have this node and are not over, those that wait for its boot included."""
         ...
 
     @property
     def last_used(self) -> float:
-        """Seconds of the clock; minus infinity where it never was."""
+        """When it was last used, in seconds of the clock; minus infinity for never."""
         ...
 
 
@@ -64,17 +66,23 @@ C = TypeVar("C", bound=Candidate)
 
 
 class Balancer(Protocol[C]):
-    """A way to choose. For one thread at a time."""
+    """A rule by which a node is chosen. It may be used by one thread at a time."""
 
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
-        """The node for the next request, or None where none is usable.
+        """Chooses the node for the next request.
 
-        ``candidates`` are all nodes in the order of their numbers; some may be added or removed between two
-        calls. A tuple that stays the same object is quickest. ``usable`` says whether a node may be chosen
-        now: it has room, say, and was not tried already. It is asked for as few nodes as the rule allows, and
-        must not change its mind during a call. ``key`` says whose request it is; only ``hash`` looks at it.
+        Args:
+            candidates: All nodes in the order of their numbers. Some may be added or removed between two
+                calls. A tuple that stays the same object is quickest.
+            usable: Returns whether a node may be chosen now: it has room, for example, and was not tried
+                already. It is called for as few nodes as the rule allows, and must return the same during a
+                call.
+            key: Whose request it is; only ``hash`` looks at it.
+
+        Returns:
+            The node, or None if none is usable.
         """
         ...
 
@@ -88,6 +96,7 @@ class RandomDraw:
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
+        """Chooses a node; see `Balancer.choose`."""
         del key
         if not candidates:
             return None
@@ -110,6 +119,7 @@ class RoundRobin:
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
+        """Chooses a node; see `Balancer.choose`."""
         del key
         count = len(candidates)
         start = self._start(candidates)
@@ -155,6 +165,7 @@ class LeastConn:
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
+        """Chooses a node; see `Balancer.choose`."""
         del key
         return min(
             (node for node in candidates if usable(node)),
@@ -173,6 +184,7 @@ class First:
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
+        """Chooses a node; see `Balancer.choose`."""
         del key
         best: C | None = None
         nearest = 3
@@ -210,6 +222,7 @@ class ConsistentHash:
     def choose(
         self, candidates: Sequence[C], usable: Callable[[C], bool], key: str | None = None
     ) -> C | None:
+        """Chooses a node; see `Balancer.choose`."""
         if key is None:
             return self._keyless.choose(candidates, usable)
         if candidates is not self._nodes:
@@ -278,9 +291,14 @@ BALANCERS = tuple(_KINDS)
 
 
 def balancer(name: str, random: Random | None = None) -> Balancer[Any]:
-    """The balancer of this name. Raises `SettingError` where there is none.
+    """Makes a balancer.
 
-    ``random`` is what ``random`` and ``hash`` draw from, for tests that draw the same each time.
+    Args:
+        name: One of `BALANCERS`.
+        random: What ``random`` and ``hash`` draw from, for tests that draw the same each time.
+
+    Raises:
+        SettingError: There is no such balancer.
     """
     if name not in BALANCERS:
         raise SettingError(f"balance: {name!r}: must be one of {', '.join(BALANCERS)}")

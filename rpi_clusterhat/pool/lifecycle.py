@@ -34,8 +34,11 @@ _log = logging.getLogger("rpi_clusterhat")
 
 
 class Lifecycle:
-    """The nodes of a pool and their states. Each method takes note of something that happened; what does not
-    concern a node in its state changes nothing. One thread or event loop at a time."""
+    """The nodes of a pool and their states.
+
+    Each method takes note of something that happened. It changes nothing if that does not concern a node in
+    its state. It belongs to one thread or event loop at a time.
+    """
 
     def __init__(self, names: Sequence[str], settings: PoolSettings, now: Callable[[], float]) -> None:
         self.settings = settings
@@ -122,8 +125,16 @@ class Lifecycle:
     # Failures -------------------------------------------------------------------------------------------
 
     def failed(self, name: str, reason: str, *, timed_out: bool = False, may_pass: bool = False) -> None:
-        """The node could not be switched on, or was not ready in time (``timed_out``). All who waited for it
-        are told once, or go on to another; it backs off, shortly after a trouble that may pass."""
+        """Takes note that a node could not be switched on, or was not ready in time.
+
+        All leases that waited for it fail once, or go on to another node. The node backs off.
+
+        Args:
+            name: The node.
+            reason: Why it failed.
+            timed_out: Whether it was not ready in time.
+            may_pass: Whether the trouble may pass, so that the back-off is short.
+        """
         node = self.nodes[name]
         if not node.is_starting:
             return
@@ -170,8 +181,13 @@ class Lifecycle:
             self.actions.append(WatchIdle(node.name))
 
     def check_idle(self, name: str) -> bool:
-        """Decides: a node that has been idle for long enough goes off, and from now on gets no lease until
-        the power is off. Returns whether to come again at the new `due_at`."""
+        """Has a node go off if it has been idle for long enough.
+
+        From then on it gets no lease until its power is off.
+
+        Returns:
+            Whether to call this again at the new `due_at`.
+        """
         node = self.nodes[name]
         due_at = self.due_at(name)
         if self._now() >= due_at:
@@ -201,8 +217,11 @@ class Lifecycle:
             self._serve(node)
 
     def power_off_failed(self, name: str, reason: str, *, may_pass: bool = False) -> None:
-        """The node's power could not be cut, so it may have it still. One that was ready is checked, and then
-        serves those who wait for it; it is switched off when it is idle and a back-off is over."""
+        """Takes note that a node's power could not be cut, so that it may still have power.
+
+        A node that was ready is checked, and then serves the leases that wait for it. It is switched off when
+        it is idle and a back-off is over.
+        """
         node = self.nodes[name]
         if node.state is PoolState.STOPPING:
             seconds = self._back_off(node.power_off_failures, may_pass=may_pass)
@@ -233,8 +252,10 @@ class Lifecycle:
             self._begin(node, Check(name), "outside")
 
     def lost(self, name: str) -> None:
-        """The node has no power any more, and this pool did not cut it. Who waits for it is served by its
-        next boot."""
+        """Takes note that a node has lost its power, which this pool did not cut.
+
+        Leases that wait for the node are served after its next boot.
+        """
         node = self.nodes[name]
         self._count_off(node, "outside")
         was = node.state

@@ -17,8 +17,11 @@ NEVER = float("-inf")
 
 
 class PooledNode:
-    """One node of a pool, and what is known of it. To be read, in the pool's event loop; single values may be
-    read from any thread. Times are seconds of the pool's clock."""
+    """One node of a pool, and what is known of it.
+
+    Read it in the pool's event loop; single values may be read from any thread. Times are seconds of the
+    pool's clock.
+    """
 
     __slots__ = (
         "asked_at",
@@ -86,7 +89,11 @@ class PooledNode:
         return f"<PooledNode {self.name} {self.state!s} leases={self.leases} assigned={len(self.assigned)}>"
 
     def move(self, trigger: PoolTrigger) -> None:
-        """Goes to the state that the table says. Raises `TransitionError`, and then nothing has changed."""
+        """Moves to the state that the table gives.
+
+        Raises:
+            TransitionError: The table has none. Nothing has changed.
+        """
         self.state = after(self.state, trigger)
 
     @property

@@ -121,7 +121,7 @@ class NodePool:
         return self._pool.due_at(node)
 
     def subscribe(self, callback: Callable[[PoolEvent], object]) -> Callable[[], None]:
-        """Has each `rpi_clusterhat.events.PoolEvent` told to a function, in the pool's thread.
+        """Has a function called with each `rpi_clusterhat.events.PoolEvent`, in the pool's thread.
 
         It must not wait for the pool. What it raises is logged and disturbs nothing.
 
@@ -164,8 +164,7 @@ class NodePool:
         exclude: set[str] | None = None,
         timeout: float | None = None,
     ) -> Generator[ThreadLease]:
-        """Waits for a lease on a node of the pool's choice, or on the one named, and gives it back at the end
-        of the block.
+        """Waits for a lease on a node, and releases it at the end of the block.
 
         Args:
             node: The name of the node; without one, the pool chooses.

@@ -249,8 +249,11 @@ def _ignore(_warning: str) -> None:
 
 
 def is_simulated(options: Options, env: Mapping[str, str]) -> bool:
-    """Whether all boards are simulated, as far as these options, the environment and the library's settings
-    file say. Raises `OptionError` for a settings file that is wrong."""
+    """Returns whether all boards are simulated, by these options, the environment and the library's settings.
+
+    Raises:
+        OptionError: The settings file is wrong.
+    """
     if options.backend is not None:
         return options.backend == "sim"
     config = str(options.cluster_config) if options.cluster_config else None
