@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from clusterhat_proxy.nodes import Nodes
+from clusterhat_proxy.node_connections import NodeConnections
 from clusterhat_proxy.tunnel import tunnel
 from clusterhat_proxy.wire import Wire
 from rpi_clusterhat_sim.faults import parse_faults
@@ -200,10 +200,10 @@ def test_a_connection_that_nobody_waits_for_any_more_is_closed() -> None:
 
     async def main() -> None:
         async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
-            nodes = Nodes({"p1": server.sockets[0].getsockname()}, PATIENCE)
+            connections = NodeConnections({"p1": server.sockets[0].getsockname()}, PATIENCE)
             steps = 0
             while True:
-                connecting = asyncio.create_task(nodes.connect("p1"))
+                connecting = asyncio.create_task(connections.connect("p1"))
                 for _ in range(steps):
                     await asyncio.sleep(0)
                 if not connecting.cancel():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
     from .messages import ResponseHead
-    from .nodes import Nodes
+    from .node_connections import NodeConnections
     from .wire import Wire
 
 __all__ = ["Forward", "NodeError"]
@@ -55,10 +55,15 @@ class Forward:
     """Sends one request to a node. May be tried again with another, as far as `NodeError` says."""
 
     def __init__(
-        self, exchange: Exchange, nodes: Nodes, *, timeout_server: float, timeout_tunnel: float
+        self,
+        exchange: Exchange,
+        connections: NodeConnections,
+        *,
+        timeout_server: float,
+        timeout_tunnel: float,
     ) -> None:
         self._exchange = exchange
-        self._nodes = nodes
+        self._connections = connections
         self._timeout = timeout_server
         self._patience: float | None = timeout_server
         """How long the node may be silent within its answer: in a stream of events as long as it likes."""
@@ -89,11 +94,11 @@ class Forward:
             NodeError: The node failed, and the client has got nothing yet.
         """
         exchange = self._exchange
-        wire = self._nodes.take(node, repeatable=self.repeatable)
+        wire = self._connections.take(node, repeatable=self.repeatable)
         fresh = wire is None
         if wire is None:
             try:
-                wire = await self._nodes.connect(node)
+                wire = await self._connections.connect(node)
             except (OSError, TimeoutError) as error:
                 raise NodeError(f"{node} cannot be reached: {error or 'no answer'}", sent=False) from error
         body: asyncio.Task[None] | None = None
@@ -123,9 +128,9 @@ class Forward:
                 whole = whole and body.done() and not body.cancelled() and body.exception() is None
                 body.cancel()
             if whole:
-                self._nodes.give_back(node, wire)
+                self._connections.give_back(node, wire)
             else:
-                self._nodes.drop(node, wire, gently=ended)
+                self._connections.drop(node, wire, gently=ended)
             if body is not None:  # at last: the client may leave meanwhile
                 await asyncio.gather(body, return_exceptions=True)
 
@@ -135,7 +140,7 @@ class Forward:
         exchange = self._exchange
         fields = end_to_end(exchange.fields, exchange.first)
         if not exchange.host and b"host" not in exchange.first:
-            host, port = self._nodes.addresses[node]
+            host, port = self._connections.addresses[node]
             fields.insert(0, (b"host", b"Host", f"{host}:{port}".encode()))
         if b"content-length" in exchange.first:  # 010 is ten, and no node is to take it for eight
             length = b"%d" % int(exchange.first[b"content-length"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat import AsyncNodePool, Lease
 
     from .exchange import Exchange
-    from .nodes import Nodes
+    from .node_connections import NodeConnections
     from .options import Options
     from .request_metrics import RequestMetrics
 
@@ -48,9 +48,11 @@ def _patterns(globs: tuple[str, ...], flags: int = 0) -> re.Pattern[str] | None:
 class Gateway:
     """A handler for `server.Server`. Belongs to the pool's event loop."""
 
-    def __init__(self, pool: AsyncNodePool, nodes: Nodes, options: Options, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, pool: AsyncNodePool, connections: NodeConnections, options: Options, metrics: RequestMetrics
+    ) -> None:
         self._pool = pool
-        self._nodes = nodes
+        self._connections = connections
         self._options = options
         self._metrics = metrics
         self._paths = _patterns(options.ignore_path)
@@ -86,7 +88,7 @@ class Gateway:
             return
         forward = Forward(
             exchange,
-            self._nodes,
+            self._connections,
             timeout_server=self._options.timeout_server,
             timeout_tunnel=self._options.timeout_tunnel or 0.0,
         )
@@ -109,7 +111,7 @@ class Gateway:
             except NodeError as error:
                 trouble = error
                 if error.stale:
-                    self._nodes.forget(lease.node)
+                    self._connections.forget(lease.node)
                 elif not isinstance(error, BadAnswerError):
                     lease.failed()
                     tried = self._others_than(lease.node, tried)
@@ -174,7 +176,7 @@ class Gateway:
         self._metrics.tunnels += 1
 
     async def _redirect(self, exchange: Exchange, node: str) -> None:
-        host, port = self._nodes.addresses[node]
+        host, port = self._connections.addresses[node]
         name = f"[{host}]" if ":" in host else host
         place = name if port == 80 else f"{name}:{port}"
         target = exchange.target if exchange.target.startswith(b"/") else b"/"

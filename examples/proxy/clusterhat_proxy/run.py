@@ -32,7 +32,7 @@ from .admin import Admin
 from .gateway import Gateway
 from .messages import Limits
 from .metrics import Metrics
-from .nodes import Nodes
+from .node_connections import NodeConnections
 from .options import OptionError, is_simulated, parse, unknown_names
 from .server import Server, ServerSettings
 
@@ -101,13 +101,13 @@ class _Proxy:
                 settings=options.pool_settings(),
                 traffic=_traffic(options),
             )
-            nodes = Nodes(addresses, options.timeout_connect)
-            stack.callback(nodes.close)
-            pool.subscribe(partial(_cut, pool, nodes))
+            connections = NodeConnections(addresses, options.timeout_connect)
+            stack.callback(connections.close)
+            pool.subscribe(partial(_cut, pool, connections))
             pool.subscribe(_tell)
             metrics = Metrics(pool)
             server = Server(
-                Gateway(pool, nodes, options, metrics.requests),
+                Gateway(pool, connections, options, metrics.requests),
                 _server_settings(options),
                 metrics.requests.refuse,
             )
@@ -171,14 +171,14 @@ class _Proxy:
             pass  # there is nothing to reload any more
 
 
-def _cut(pool: AsyncNodePool, nodes: Nodes, event: PoolEvent) -> None:
+def _cut(pool: AsyncNodePool, connections: NodeConnections, event: PoolEvent) -> None:
     """Ends what is open to a node without power, and to a node that failed twice.
 
     A tunnel or a silent stream must not keep it from being started again for ever.
     """
     failed = isinstance(event, BootFailed) and pool.nodes[event.node].failures > 1
     if failed or isinstance(event, PoweredOff):
-        nodes.cut(event.node)
+        connections.cut(event.node)
 
 
 def _tell(event: PoolEvent) -> None:

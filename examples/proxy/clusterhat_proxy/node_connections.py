@@ -13,7 +13,7 @@ from .wire import KEEPALIVE, Wire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Nodes"]
+__all__ = ["NodeConnections"]
 
 _KEPT_FOR = 4.0
 """Seconds for which a connection without a request is kept: below the five after which Node.js closes."""
@@ -24,7 +24,7 @@ _FRESH = 1.0
 """Seconds after its last use in which a connection may take a request that cannot be sent again."""
 
 
-class Nodes:
+class NodeConnections:
     """Belongs to one event loop."""
 
     def __init__(self, addresses: Mapping[str, tuple[str, int]], timeout: float) -> None:
