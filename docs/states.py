@@ -33,6 +33,8 @@ class Frame(NamedTuple):
     y: float
     width: float
     height: float
+    leaves_at: float = 0
+    """How high its arrows to the left begin."""
 
 
 class Edge(NamedTuple):
@@ -74,7 +76,7 @@ POWER = Diagram(
     },
     (
         Frame("no power", _with_power(on=False), 50, 130, 200, 275),
-        Frame("power", _with_power(on=True), 450, 130, 420, 275),
+        Frame("power", _with_power(on=True), 450, 130, 420, 275, 270),
     ),
     900,
     520,
@@ -86,7 +88,7 @@ POOL = Diagram(
     "The states of a node in a pool and what moves it between them",
     _plain(POOL_TABLE),
     {
-        PoolState.OFF: Point(130, 110),
+        PoolState.OFF: Point(130, 130),
         PoolState.QUEUED: Point(130, 300),
         PoolState.BOOTING: Point(430, 150),
         PoolState.CHECKING: Point(600, 330),
@@ -94,7 +96,7 @@ POOL = Diagram(
         PoolState.STOPPING: Point(600, 45),
         PoolState.FAILED: Point(300, 440),
     },
-    (Frame("power", _IN_USE, 330, 100, 500, 280),),
+    (Frame("power", _IN_USE, 330, 100, 500, 280, 122),),
     900,
     560,
 )
@@ -164,7 +166,7 @@ def _edge(places: Mapping[StrEnum, Point], edge: Edge, *, both_ways: bool) -> li
     if isinstance(edge.source, Frame):
         frame = edge.source
         start = (
-            Point(frame.x + frame.width, target.y) if frame.x < target.x else Point(frame.x, target.y + 80)
+            Point(frame.x + frame.width, target.y) if frame.x < target.x else Point(frame.x, frame.leaves_at)
         )
         end = _border(target, start)
         return _arrow(start, _between(start, end), end, edge.label)
