@@ -9,41 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rpi_clusterhat.errors import SettingError
-from rpi_clusterhat.hardware.boards import board
-from rpi_clusterhat.settings import Settings, default_lock_dir, load_settings, parse_pairs
+from rpi_clusterhat.settings import default_lock_dir, load_settings, parse_pairs
 from rpi_clusterhat.settings import library as settings_module
+from tests.base.loading import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    Load = Callable[..., Settings]
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    """Loads settings of which each place is given as text, or as nothing."""
-
-    def call(
-        code: Mapping[str, object] | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        toml: str | None = None,
-        vendor: str | None = None,
-    ) -> Settings:
-        file, vendor_file = tmp_path / "hat.toml", tmp_path / "clusterctrl"
-        if toml is not None:
-            file.write_text(toml, encoding="utf-8")
-        if vendor is not None:
-            vendor_file.write_text(vendor, encoding="utf-8")
-        return load_settings(
-            code or {},
-            config=str(file) if toml is not None else None,
-            env={f"RPI_CLUSTERHAT_{k}": v for k, v in (env or {}).items()},
-            vendor_file=str(vendor_file),
-        )
-
-    return call
+    from tests.base.loading import Load
 
 
 def test_nothing_said(load: Load) -> None:
@@ -396,73 +369,7 @@ def test_pairs(text: str) -> None:
         parse_pairs([text], "-o")
 
 
-# The vendor's file ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("CLUSTERHAT_FORCE=2.3", ("2.3", None, 2.0)),
-        ('  CLUSTERHAT_FORCE="2.3"  # fitted', ("2.3", None, 2.0)),
-        ("CLUSTERHAT_FORCE='2.3'", ("2.3", None, 2.0)),
-        ("#CLUSTERHAT_FORCE=2.3", (None, None, 2.0)),
-        ("CLUSTERHAT_FORCE=", (None, None, 2.0)),
-        ("CLUSTERHAT_FORCE=1.0\nCLUSTERHAT_FORCE=2.3", ("2.3", None, 2.0)),
-        ("CLUSTERHAT_SIZE=2", (None, 2, 2.0)),
-        ("CLUSTERHAT_SIZE=9", (None, 4, 2.0)),
-        ("CLUSTERCTRL_DELAY=1", (None, None, 1.0)),  # the vendor's program itself trips over this text
-        ("CLUSTERCTRL_DELAY=0.5", (None, None, 0.5)),
-        ("FANGPIO=18\nCLUSTERHATV1=1-1.2\nnonsense\n\x00", (None, None, 2.0)),
-    ],
-)
-def test_the_vendors_file(load: Load, line: str, expected: tuple[Any, ...]) -> None:
-    settings = load(vendor=line)
-    [one] = settings.boards
-    assert (one.version, one.nodes, settings.spacing) == expected
-
-
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (
-            "CLUSTERCTRL_DELAY=soon",
-            "spacing: 'soon' (from FILE: CLUSTERCTRL_DELAY): expected seconds from 0 to 3600",
-        ),
-        (
-            "CLUSTERHAT_SIZE=all",
-            "nodes: 'all' (from FILE: CLUSTERHAT_SIZE): expected a whole number from 1 to 4",
-        ),
-        ("CLUSTERHAT_SIZE=0", "nodes: 0 (from FILE: CLUSTERHAT_SIZE): expected a whole number from 1 to 4"),
-    ],
-)
-def test_a_wrong_value_in_the_vendors_file(load: Load, tmp_path: Path, line: str, text: str) -> None:
-    with pytest.raises(SettingError) as caught:
-        load(vendor=line)
-    assert str(caught.value) == "Invalid value for " + text.replace("FILE", f"{tmp_path}/clusterctrl")
-
-
-def test_a_wrong_version_in_the_vendors_file_is_told_with_its_place(load: Load, tmp_path: Path) -> None:
-    [said] = load(vendor="CLUSTERHAT_FORCE=9.9").boards
-    with pytest.raises(SettingError) as caught:
-        board(said.version or "", where=said.origins["board"])
-    assert str(caught.value).startswith(
-        f"Invalid value for board: '9.9' (from {tmp_path}/clusterctrl: CLUSTERHAT_FORCE): expected 1.x, 2.x"
-    )
-
-
-WORDS = st.sampled_from(["CLUSTERHAT_FORCE", "CLUSTERHAT_SIZE", "CLUSTERCTRL_DELAY", *"=#'4²", "\n"])
-FILES = st.lists(WORDS | st.text(max_size=3)).map(lambda words: "".join(words).encode("utf-8", "replace"))
-
-
-@given(st.binary(max_size=60) | FILES)
-@example(b"CLUSTERHAT_SIZE=" + b"9" * 5000)
-@example("CLUSTERHAT_SIZE=²".encode())
-def test_nothing_in_the_vendors_file_but_a_setting_error(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
-    file = tmp_path_factory.getbasetemp() / "vendor"
-    file.write_bytes(content)
-    check(lambda: load_settings({}, env={}, vendor_file=str(file)))
+# Anything at all ---------------------------------------------------------------------------------------
 
 
 @given(
@@ -488,21 +395,6 @@ KEYS = st.sampled_from(["board", "backend", "nodes", "rail", "options", "spacing
 @example({"boards": [{1: 2}]})
 def test_nothing_a_caller_says_but_a_setting_error(code: dict[str, Any]) -> None:
     check(lambda: load_settings(code, env={}))
-
-
-def check(call: Callable[[], Settings]) -> None:
-    try:
-        settings = call()
-    except SettingError as error:
-        text = str(error)
-        assert text
-        assert "\n" not in text
-        return
-    assert 0.0 <= settings.spacing <= 3600.0
-    assert settings.boards
-    for one in settings.boards:
-        assert one.nodes is None or 1 <= one.nodes <= 4
-        assert one.rail
 
 
 def test_each_option_is_blamed_on_its_own_place(tmp_path: Path) -> None:
