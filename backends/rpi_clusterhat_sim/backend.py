@@ -174,8 +174,8 @@ class SimBackend:
             return {}
         if not self._served:
             with self._shared.look() as world:
-                cells = self._find(world).cells
-            served = {offset: cells[offset].name for offset in sorted(self._offsets & cells.keys())}
+                consumers = self._find(world).consumers
+            served = {offset: consumers[offset].name for offset in sorted(self._offsets & consumers.keys())}
             try:
                 servers.add(served.values())
             except OSError as error:

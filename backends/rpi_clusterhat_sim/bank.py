@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.hardware.backend import Line
 
-    from .supply import Cell, NodeModel, Supply
+    from .supply import Consumer, NodeModel, Supply
     from .timeline import Timeline
 
 __all__ = ["BusFault", "SimBank"]
@@ -40,7 +40,7 @@ class SimBank:
         timeline: Timeline,
         name: str,
         lines: Sequence[Line],
-        cells: Mapping[int, Cell],
+        consumers: Mapping[int, Consumer],
         supply: Supply,
         model: NodeModel,
         *,
@@ -54,7 +54,7 @@ class SimBank:
         self.pos = pos
         """Whether the jumper says that nodes get power before anybody sets the bank up."""
         self.is_set_up = is_set_up
-        self.cells = dict(cells)
+        self.consumers = dict(consumers)
         self.driven = dict.fromkeys([line.offset for line in lines], False)
         """What was written last, by offset."""
         self.stuck: dict[int, bool] = {}
@@ -68,7 +68,7 @@ class SimBank:
 
     @property
     def node_names(self) -> list[str]:
-        return [cell.name for cell in self.cells.values()]
+        return [consumer.name for consumer in self.consumers.values()]
 
     def levels(self) -> dict[int, bool]:
         """What a meter at the pins shows, by offset. No access to the bus."""
@@ -81,7 +81,7 @@ class SimBank:
         stuck = self.stuck.get(offset)
         if stuck is not None:
             return stuck
-        return self.driven[offset] if self.is_set_up else self.pos and offset in self.cells
+        return self.driven[offset] if self.is_set_up else self.pos and offset in self.consumers
 
     # Accesses ---------------------------------------------------------------------------------------------
 
@@ -157,12 +157,12 @@ class SimBank:
 
     def _settle(self, time: float, offsets: Iterable[int]) -> None:
         """Brings the nodes' power in line with the pins."""
-        off: list[Cell] = []
-        on: list[Cell] = []
+        off: list[Consumer] = []
+        on: list[Consumer] = []
         for offset in offsets:
-            cell = self.cells.get(offset)
-            if cell is not None and self._pin(offset) is not (cell.batch is not None):
-                (off if cell.batch is not None else on).append(cell)
+            consumer = self.consumers.get(offset)
+            if consumer is not None and self._pin(offset) is not (consumer.batch is not None):
+                (off if consumer.batch is not None else on).append(consumer)
         if off or on:
             self._timeline.switch(time, self.supply, off, on)
 
@@ -196,9 +196,9 @@ class SimBank:
             self.driven = dict.fromkeys(self.driven, False)
             pos, self.pos = self.pos, False
             self.is_set_up = False
-            self._settle(time, self.cells)
+            self._settle(time, self.consumers)
             self.pos = pos
-            self._settle(time, self.cells)
+            self._settle(time, self.consumers)
 
     def stick(self, offset: int, level: bool | None) -> None:
         """Makes a line stick at a level; with None it follows again what was written last."""

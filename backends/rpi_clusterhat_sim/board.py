@@ -71,12 +71,12 @@ class _BoardNode:
     @contextmanager
     def _look(self) -> Generator[SimNode]:
         with self._backend.look() as (world, bank):
-            yield world.node(bank.cells[self._offset].name)
+            yield world.node(bank.consumers[self._offset].name)
 
     @contextmanager
     def _change(self) -> Generator[SimNode]:
         with self._backend.change() as (world, bank):
-            yield world.node(bank.cells[self._offset].name)
+            yield world.node(bank.consumers[self._offset].name)
 
     @property
     def name(self) -> str:

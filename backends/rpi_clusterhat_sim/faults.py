@@ -48,11 +48,11 @@ class Fault(NamedTuple):
             return
         if self.what == "ok":
             bank.stick(line.offset, None)
-        cell = bank.cells.get(line.offset)
-        if cell is None:
+        consumer = bank.consumers.get(line.offset)
+        if consumer is None:
             return
-        node = world.node(cell.name)
-        load = cell.load
+        node = world.node(consumer.name)
+        load = consumer.load
         if self.what == "ok":
             node.fail()
         elif self.what == "no-boot":

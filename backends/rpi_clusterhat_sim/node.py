@@ -10,7 +10,7 @@ from .timeline import course_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .supply import Cell
+    from .supply import Consumer
     from .timeline import Timeline
 
 __all__ = ["SimNode", "node_number"]
@@ -28,11 +28,11 @@ class SimNode:
     May be kept: it shows what holds when it is asked. May be used from any thread.
     """
 
-    __slots__ = ("_at", "_cell", "_timeline")
+    __slots__ = ("_at", "_consumer", "_timeline")
 
-    def __init__(self, timeline: Timeline, cell: Cell, at: float | None = None) -> None:
+    def __init__(self, timeline: Timeline, consumer: Consumer, at: float | None = None) -> None:
         self._timeline = timeline
-        self._cell = cell
+        self._consumer = consumer
         self._at = at
 
     def __repr__(self) -> str:
@@ -41,19 +41,19 @@ class SimNode:
     @property
     def name(self) -> str:
         """``p1`` …, numbered on over the banks in the order in which they came into the world."""
-        return self._cell.name
+        return self._consumer.name
 
     @contextmanager
-    def _look(self) -> Generator[tuple[Cell, float]]:
+    def _look(self) -> Generator[tuple[Consumer, float]]:
         timeline = self._timeline
         with timeline.lock:
-            self._cell.sync()
-            yield self._cell, timeline.now() if self._at is None else max(self._at, timeline.last)
+            self._consumer.sync()
+            yield self._consumer, timeline.now() if self._at is None else max(self._at, timeline.last)
 
     @property
     def powered(self) -> bool:
-        with self._look() as (cell, _):
-            return cell.batch is not None
+        with self._look() as (consumer, _):
+            return consumer.batch is not None
 
     @property
     def phase(self) -> str:
@@ -61,11 +61,11 @@ class SimNode:
 
         A node is ``failed`` when it did not boot. It draws current all the same, as does one that hangs.
         """
-        with self._look() as (cell, now):
-            batch = cell.batch
+        with self._look() as (consumer, now):
+            batch = consumer.batch
             if batch is None:
                 return "off"
-            if cell.hung or (batch.hang_at is not None and now >= batch.hang_at):
+            if consumer.hung or (batch.hang_at is not None and now >= batch.hang_at):
                 return "hung"
             if now < batch.boot_end:
                 return "booting"
@@ -79,40 +79,40 @@ class SimNode:
     @property
     def up_since(self) -> float | None:
         """When it had booted, in the clock's seconds; None where it is not up."""
-        with self._look() as (cell, _):
-            return cell.batch.boot_end if cell.batch is not None and self.phase == "up" else None
+        with self._look() as (consumer, _):
+            return consumer.batch.boot_end if consumer.batch is not None and self.phase == "up" else None
 
     @property
     def boots(self) -> int:
         """How often it started to boot: at each power-up, and once more at each brown-out."""
-        with self._look() as (cell, _):
-            return cell.starts
+        with self._look() as (consumer, _):
+            return consumer.starts
 
     @property
     def brownouts(self) -> int:
         """How often a brown-out made it start anew."""
-        with self._look() as (cell, _):
-            return cell.brownouts
+        with self._look() as (consumer, _):
+            return consumer.brownouts
 
     @property
     def current(self) -> float:
         """Amperes."""
-        with self._look() as (cell, now):
-            return cell.batch.draws(now) / 1e6 if cell.batch is not None else 0.0
+        with self._look() as (consumer, now):
+            return consumer.batch.draws(now) / 1e6 if consumer.batch is not None else 0.0
 
     @property
     def temperature(self) -> float:
         """Degrees Celsius."""
-        with self._look() as (cell, now):
-            return self._timeline.temperature(cell, now)
+        with self._look() as (consumer, now):
+            return self._timeline.temperature(consumer, now)
 
     def hang(self) -> None:
         """Hangs now, until its next start. Nothing happens to a node without power."""
-        with self._look() as (cell, _):
-            if cell.batch is not None and self.phase != "hung":
+        with self._look() as (consumer, _):
+            if consumer.batch is not None and self.phase != "hung":
                 time = self._timeline.event()
-                cell.hung = True
-                self._timeline.note(time, "hung", self.name, "asked for", course_of(cell.load))
+                consumer.hung = True
+                self._timeline.note(time, "hung", self.name, "asked for", course_of(consumer.load))
 
     def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
         """Has it fail from its next start on. Without arguments it works again.
@@ -127,11 +127,11 @@ class SimNode:
         """
         if not slow > 0 or not (hang_after is None or hang_after >= 0):
             raise ValueError("slow must be a positive factor, hang_after None or a number of seconds")
-        with self._look() as (cell, _):
-            load = cell.supply.load(cell.load.model, slow, boots=boots, hang_after=hang_after)
-            if load is not cell.load:
+        with self._look() as (consumer, _):
+            load = consumer.supply.load(consumer.load.model, slow, boots=boots, hang_after=hang_after)
+            if load is not consumer.load:
                 time = self._timeline.event()
-                cell.supply.change_load(cell, load)
+                consumer.supply.change_load(consumer, load)
                 words = [] if boots else ["no-boot"]
                 words += [f"slow={slow:g}"] if slow != 1 else []
                 words += [f"hang={hang_after:g}"] if hang_after is not None else []

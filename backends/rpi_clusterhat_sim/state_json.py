@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
 
     from .bank import SimBank
-    from .supply import Cell
+    from .supply import Consumer
 
 __all__ = ["decode", "encode"]
 
@@ -67,7 +67,9 @@ def _encode_bank(bank: SimBank) -> dict[str, Any]:
                 "driven": bank.driven[line.offset],
                 "stuck": bank.stuck.get(line.offset),
                 "holder": bank.holders.get(line.offset),
-                "node": _encode_cell(bank.cells[line.offset]) if line.offset in bank.cells else None,
+                "node": _encode_consumer(bank.consumers[line.offset])
+                if line.offset in bank.consumers
+                else None,
             }
             for line in bank.lines
         ],
@@ -75,15 +77,15 @@ def _encode_bank(bank: SimBank) -> dict[str, Any]:
     }
 
 
-def _encode_cell(cell: Cell) -> dict[str, Any]:
-    cell.sync()
-    batch = cell.batch
+def _encode_consumer(consumer: Consumer) -> dict[str, Any]:
+    consumer.sync()
+    batch = consumer.batch
     return {
-        "load": _encode_load(cell.load),
-        "starts": cell.starts,
-        "brownouts": cell.brownouts,
-        "hung": cell.hung,
-        "warmth": [cell.warmth, cell.warm_at],
+        "load": _encode_load(consumer.load),
+        "starts": consumer.starts,
+        "brownouts": consumer.brownouts,
+        "hung": consumer.hung,
+        "warmth": [consumer.warmth, consumer.warm_at],
         "on": batch and {"at": batch.start, "inrush": batch.inrush, "load": _encode_load(batch.load)},
     }
 
@@ -143,7 +145,7 @@ class _Decoder:
         timeline = world.timeline
         lines = [Line(_count(line["offset"]), _text(line["name"])) for line in _list(data["lines"])]
         model = NodeModel(*[_real(value, 0.0) for value in _list(data["model"])])
-        first = len(timeline.cells)
+        first = len(timeline.consumers)
         rail = timeline.supplies[_text(data["rail"])]
         # Set up while it is put together, so that nothing gets power of itself.
         bank = world.add_bank(_text(data["name"]), lines, rail=rail.name, model=model)
@@ -153,18 +155,18 @@ class _Decoder:
                 bank.stuck[line.offset] = _bool(told["stuck"])
             if told["holder"] is not None:
                 bank.holders[line.offset] = _text(told["holder"])
-            if line.offset in bank.cells:
-                self._cell(bank.cells[line.offset], model, rail, _dict(told["node"]))
-        timeline.powered += sum(cell.batch is not None for cell in timeline.cells[first:])
+            if line.offset in bank.consumers:
+                self._consumer(bank.consumers[line.offset], model, rail, _dict(told["node"]))
+        timeline.powered += sum(consumer.batch is not None for consumer in timeline.consumers[first:])
         bank.is_set_up, bank.pos = _bool(data["set_up"]), _bool(data["pos"])
         for wait, times, gone in _list(data["bus"]):
             bank.bus_faults.append(
                 BusFault(_count(wait), None if times is None else _count(times), gone=_bool(gone))
             )
         levels = bank.levels()
-        for offset, cell in bank.cells.items():
-            if levels[offset] is not (cell.batch is not None):
-                raise ValueError(f"the level of the line {offset} and the power of {cell.name} differ")
+        for offset, consumer in bank.consumers.items():
+            if levels[offset] is not (consumer.batch is not None):
+                raise ValueError(f"the level of the line {offset} and the power of {consumer.name} differ")
 
     def _release(self, bank: SimBank) -> None:
         holders = set(bank.holders.values())
@@ -172,17 +174,17 @@ class _Decoder:
         if dead:
             bank.release(dead)
 
-    def _cell(self, cell: Cell, model: NodeModel, rail: Supply, data: Any) -> None:
-        cell.load = _load(rail, model, data["load"])
-        cell.starts, cell.brownouts = _count(data["starts"]), _count(data["brownouts"])
-        cell.hung = _bool(data["hung"])
+    def _consumer(self, consumer: Consumer, model: NodeModel, rail: Supply, data: Any) -> None:
+        consumer.load = _load(rail, model, data["load"])
+        consumer.starts, consumer.brownouts = _count(data["starts"]), _count(data["brownouts"])
+        consumer.hung = _bool(data["hung"])
         warmth, warm_at = _list(data["warmth"])
-        cell.warmth, cell.warm_at = _real(warmth), self._time(warm_at)
+        consumer.warmth, consumer.warm_at = _real(warmth), self._time(warm_at)
         on = data["on"]
         if on is not None:
             load = _load(rail, model, on["load"])
             batch = Batch(load, self._time(on["at"]), 0, inrush=_bool(on["inrush"]))
-            rail.start(cell, batch, self._last + self._shift)
+            rail.start(consumer, batch, self._last + self._shift)
 
     def _time(self, value: Any) -> float:
         return min(_real(value), self._last) + self._shift

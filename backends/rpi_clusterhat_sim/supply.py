@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["CAPACITY", "Batch", "Cell", "Load", "NodeModel", "Supply", "micro"]
+__all__ = ["CAPACITY", "Batch", "Consumer", "Load", "NodeModel", "Supply", "micro"]
 
 CAPACITY = 5.8
 """Amperes, chosen: less than two inrushes, and enough for the last of 16 nodes two seconds after the 15th."""
@@ -90,7 +90,7 @@ class Batch:
             yield self.hang_at, 0
 
 
-class Cell:
+class Consumer:
     """A node as its supply sees it."""
 
     __slots__ = (
@@ -173,7 +173,7 @@ class Supply:
         """When something changes by itself next. Looks at all that is under way."""
         return min((when for when, _, batch, _ in self._steps if when > now and batch.count), default=None)
 
-    def switch(self, now: float, off: Iterable[Cell], on: Iterable[Cell]) -> int | None:
+    def switch(self, now: float, off: Iterable[Consumer], on: Iterable[Consumer]) -> int | None:
         """Cuts power, then gives power, at one moment.
 
         After a brown-out, every node that has power starts again, at boot current and without an inrush,
@@ -183,20 +183,20 @@ class Supply:
             By how many microamperes the current was too high if the supply browns out, else None.
         """
         self._advance(now)
-        for cell in off:
-            cell.sync()
-            assert cell.batch is not None
-            self.total -= cell.batch.draws(now)
+        for consumer in off:
+            consumer.sync()
+            assert consumer.batch is not None
+            self.total -= consumer.batch.draws(now)
             self.powered -= 1
-            cell.load.count -= 1
-            cell.batch.count -= 1
-            cell.batch = None
-            cell.hung = False
+            consumer.load.count -= 1
+            consumer.batch.count -= 1
+            consumer.batch = None
+            consumer.hung = False
         switched_on = False
-        for cell in on:
-            cell.sync()
-            cell.starts += 1
-            self.start(cell, Batch(cell.load, now, 0, inrush=True), now)
+        for consumer in on:
+            consumer.sync()
+            consumer.starts += 1
+            self.start(consumer, Batch(consumer.load, now, 0, inrush=True), now)
             switched_on = True
         peak = self.total
         if switched_on and peak > micro(self.capacity):
@@ -204,22 +204,22 @@ class Supply:
             return peak
         return None
 
-    def start(self, cell: Cell, batch: Batch, now: float) -> None:
+    def start(self, consumer: Consumer, batch: Batch, now: float) -> None:
         """Puts a node that had no power into a batch."""
-        cell.batch = batch
-        cell.load.count += 1
+        consumer.batch = batch
+        consumer.load.count += 1
         batch.count += 1
         self.powered += 1
         self.total += batch.draws(now)
         self._schedule(batch, now)
 
-    def change_load(self, cell: Cell, load: Load) -> None:
+    def change_load(self, consumer: Consumer, load: Load) -> None:
         """How the node behaves from its next start on."""
-        cell.sync()
-        if cell.batch is not None:
-            cell.load.count -= 1
+        consumer.sync()
+        if consumer.batch is not None:
+            consumer.load.count -= 1
             load.count += 1
-        cell.load = load
+        consumer.load = load
 
     def _brown_out(self, now: float) -> None:
         self.brownouts += 1

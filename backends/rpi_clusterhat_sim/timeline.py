@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
-    from .supply import Cell, Load, Supply
+    from .supply import Consumer, Load, Supply
 
 __all__ = ["VOLTS", "Timeline"]
 
@@ -36,7 +36,7 @@ class Timeline:
         self.clock = clock
         self.lock = threading.RLock()
         self.supplies: dict[str, Supply] = {}
-        self.cells: list[Cell] = []
+        self.consumers: list[Consumer] = []
         self.powered = 0
         self.entries: deque[Entry] = deque(maxlen=history)
         self.last = clock.now()
@@ -65,17 +65,17 @@ class Timeline:
     def note(self, time: float, what: str, node: str, detail: str = "", course: Course | None = None) -> None:
         self.entries.append(Entry(time, what, node, detail, course))
 
-    def switch(self, now: float, supply: Supply, off: Sequence[Cell], on: Sequence[Cell]) -> None:
+    def switch(self, now: float, supply: Supply, off: Sequence[Consumer], on: Sequence[Consumer]) -> None:
         """Gives power to nodes of one supply and cuts it from others, at one moment."""
         self.controller_warmth = self.controller_temperature(now)
         self.controller_warm_at = now
-        for cell in (*off, *on):
-            cell.warmth = self.temperature(cell, now)
-            cell.warm_at = now
-        for cell in off:
-            self.note(now, "off", cell.name)
-        for cell in on:
-            self.note(now, "on", cell.name, "", course_of(cell.load))
+        for consumer in (*off, *on):
+            consumer.warmth = self.temperature(consumer, now)
+            consumer.warm_at = now
+        for consumer in off:
+            self.note(now, "off", consumer.name)
+        for consumer in on:
+            self.note(now, "on", consumer.name, "", course_of(consumer.load))
         self.powered += len(on) - len(off)
         peak = supply.switch(now, off, on)
         if peak is not None:
@@ -83,13 +83,13 @@ class Timeline:
         for watcher in tuple(self.watchers):
             watcher()
 
-    def temperature(self, cell: Cell, now: float) -> float:
+    def temperature(self, consumer: Consumer, now: float) -> float:
         """Degrees Celsius. A node warms up by what it draws when idle: its boot is short beside that."""
-        rise = _NODE_RISE_PER_WATT * VOLTS * cell.load.model.idle if cell.batch is not None else 0.0
-        return _warmed(cell.warmth, self.ambient + rise, now - cell.warm_at, _NODE_TAU)
+        rise = _NODE_RISE_PER_WATT * VOLTS * consumer.load.model.idle if consumer.batch is not None else 0.0
+        return _warmed(consumer.warmth, self.ambient + rise, now - consumer.warm_at, _NODE_TAU)
 
     def controller_temperature(self, now: float) -> float:
-        by_nodes = _CONTROLLER_RISE_BY_NODES * self.powered / (len(self.cells) or 1)
+        by_nodes = _CONTROLLER_RISE_BY_NODES * self.powered / (len(self.consumers) or 1)
         toward = self.ambient + _CONTROLLER_RISE + by_nodes
         return _warmed(self.controller_warmth, toward, now - self.controller_warm_at, _CONTROLLER_TAU)
 

@@ -24,7 +24,7 @@ from rpi_clusterhat.hardware.simulation import SimulatedRail
 from .bank import SimBank
 from .history import with_derived
 from .node import SimNode, node_number
-from .supply import CAPACITY, Cell, NodeModel, Supply
+from .supply import CAPACITY, Consumer, NodeModel, Supply
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class World:
         self.banks: dict[str, SimBank] = {}
 
     def __repr__(self) -> str:
-        return f"<World of {len(self.banks)} banks and {len(self.timeline.cells)} nodes>"
+        return f"<World of {len(self.banks)} banks and {len(self.timeline.consumers)} nodes>"
 
     @contextmanager
     def look(self) -> Generator[World]:
@@ -130,18 +130,20 @@ class World:
             timeline.controller_warmth = timeline.controller_temperature(time)
             timeline.controller_warm_at = time
             supply = timeline.supplies[rail]
-            cells: dict[int, Cell] = {}
+            consumers: dict[int, Consumer] = {}
             numbered = [
                 (number, line.offset) for line in lines if (number := node_number(line.name)) is not None
             ]
             for _, offset in sorted(numbered):
-                cell = Cell(f"p{len(timeline.cells) + 1}", supply, supply.load(model), timeline.ambient, time)
-                cells[offset] = cell
-                timeline.cells.append(cell)
-            bank = SimBank(timeline, name, lines, cells, supply, model, is_set_up=set_up, pos=pos)
+                consumer = Consumer(
+                    f"p{len(timeline.consumers) + 1}", supply, supply.load(model), timeline.ambient, time
+                )
+                consumers[offset] = consumer
+                timeline.consumers.append(consumer)
+            bank = SimBank(timeline, name, lines, consumers, supply, model, is_set_up=set_up, pos=pos)
             self.banks[name] = bank
             if not set_up and pos:
-                timeline.switch(time, supply, [], list(cells.values()))
+                timeline.switch(time, supply, [], list(consumers.values()))
             return bank
 
     def bank(self, name: str) -> SimBank:
@@ -161,30 +163,30 @@ class World:
             NodeNameError: There is no such node.
         """
         with self.timeline.lock:
-            cell = self._find(name)
-        if cell is None:
+            consumer = self._find(name)
+        if consumer is None:
             raise NodeNameError(f"the simulated world has no node {name!r}: it has {self._names()}")
-        return SimNode(self.timeline, cell, at)
+        return SimNode(self.timeline, consumer, at)
 
-    def _find(self, name: str) -> Cell | None:
+    def _find(self, name: str) -> Consumer | None:
         bank_name, slash, line_name = name.rpartition("/")
         if slash:
             bank = self.banks.get(bank_name)
             line = bank.line(line_name) if bank else None
-            return bank.cells.get(line.offset) if bank and line else None
+            return bank.consumers.get(line.offset) if bank and line else None
         number = node_number(name)
-        cells = self.timeline.cells
-        return cells[number - 1] if number is not None and 1 <= number <= len(cells) else None
+        consumers = self.timeline.consumers
+        return consumers[number - 1] if number is not None and 1 <= number <= len(consumers) else None
 
     def _names(self) -> str:
-        count = len(self.timeline.cells)
+        count = len(self.timeline.consumers)
         return f"p1 to p{count}" if count else "none"
 
     @property
     def nodes(self) -> list[SimNode]:
         """All nodes, in the order of their numbers."""
         with self.timeline.lock:
-            return [SimNode(self.timeline, cell) for cell in self.timeline.cells]
+            return [SimNode(self.timeline, consumer) for consumer in self.timeline.consumers]
 
     def rail(self, name: str = RAIL, *, at: float | None = None) -> SimulatedRail:
         """A rail now, or ``at`` a time as in `node`."""
@@ -211,7 +213,7 @@ class World:
     def history(self) -> list[SimulatedEvent]:
         """What happened, oldest first, with what followed by itself until now. A copy."""
         with self.timeline.lock:
-            rails = {cell.name: f"rail {cell.supply.name}" for cell in self.timeline.cells}
+            rails = {consumer.name: f"rail {consumer.supply.name}" for consumer in self.timeline.consumers}
             return with_derived(self.timeline.entries, rails.__getitem__, self.timeline.now())
 
     def next_event(self, now: float | None = None) -> float | None:

@@ -67,7 +67,7 @@ def brown_out(world: StateFile) -> None:
     """Too many nodes at once: all of the rail start anew."""
     with world.change() as now:
         bank = now.bank("0")
-        bank.outside({line.offset: True for line in bank.lines if line.offset in bank.cells})
+        bank.outside({line.offset: True for line in bank.lines if line.offset in bank.consumers})
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
