@@ -67,7 +67,7 @@ def _switch(group: str, default: bool, help_: str) -> bool:
 
 
 _LISTENING = "listening"
-_CLUSTER = "cluster (what is not said is looked for where the library looks)"
+_CLUSTER = "cluster (the library's own settings hold for what is not given)"
 _NODES = "nodes"
 _ROUTING = "routing"
 _DEMAND = "on demand"
@@ -79,7 +79,7 @@ _ADMIN = "administration"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything that the proxy can be told. Times are in seconds, sizes in bytes."""
+    """All options of the proxy. Times are in seconds, sizes in bytes."""
 
     listen: tuple[Address, ...] = _many(
         _LISTENING,
@@ -112,7 +112,9 @@ class Options:
 
     backend: str | None = _optional(_CLUSTER, types.printable, "NAME", "gpiod, sysfs, i2c, sim or a plugin's")
     board: str | None = _optional(_CLUSTER, types.printable, "VERSION", "version of the HAT, such as 2.3")
-    spacing: float | None = _optional(_CLUSTER, types.time(most=3600), "S", "between two power-ups")
+    spacing: float | None = _optional(
+        _CLUSTER, types.time(most=3600), "S", "least time between two power-ups"
+    )
     options: Mapping[str, str] = _pairs(
         _CLUSTER, types.pair, "KEY=VALUE", "option of the backend", "-o", "--option"
     )
@@ -137,14 +139,14 @@ class Options:
         types.statuses,
         "200-399",
         "STATUSES",
-        "answers to it that count, such as 200,204,300-399",
+        "statuses that count, such as 200,204,300-399",
     )
     probe_interval: float = _one(
         _NODES,
         types.time(above=True),
         f"{_POOL.probe_interval:g}",
         "S",
-        "between two probes of a node that starts",
+        "time between two probes of a node that is starting",
     )
     probe_timeout: float | None = _optional(
         _NODES, types.time(above=True), "S", "how long one probe may take (tcp 0.3, http 1)"
@@ -154,7 +156,7 @@ class Options:
         types.time(),
         f"{_POOL.ready_after:g}",
         "S",
-        "how long it must have answered before the node is used",
+        "how long the probe must have answered before the node is used",
     )
 
     balance: str = _one(
@@ -176,15 +178,15 @@ class Options:
         types.count(0),
         f"{_POOL.queue}",
         "N",
-        "requests that may wait; those beyond are refused at once",
+        "requests that may wait; further ones are refused at once",
     )
-    redispatch: bool = _switch(_ROUTING, _POOL.redispatch, "try another node where one does not boot")
+    redispatch: bool = _switch(_ROUTING, _POOL.redispatch, "try another node if one does not boot")
     retry_after_failure: float = _one(
         _ROUTING,
         types.time(),
         f"{_POOL.retry_after_failure:g}",
         "S",
-        "how long a node that failed is left alone at first",
+        "back-off of a node that failed; doubles each time",
     )
 
     idle_timeout: float = _one(
@@ -192,53 +194,53 @@ class Options:
         types.time_or_never(),
         f"{_POOL.idle_timeout:g}",
         "S",
-        "without activity before a node goes off; or never",
+        "how long a node may be idle before it goes off; or never",
     )
     """``math.inf`` for never."""
     min_on_time: float = _one(
-        _DEMAND, types.time(), f"{_POOL.min_on_time:g}", "S", "that a node stays on at least"
+        _DEMAND, types.time(), f"{_POOL.min_on_time:g}", "S", "how long a node stays on at least"
     )
     boot_timeout: float = _one(
         _DEMAND,
         types.time(above=True),
         f"{_POOL.boot_timeout:g}",
         "S",
-        "after which a node that is not up has failed",
+        "how long a boot may take before the node has failed",
     )
     boot_estimate: float = _one(
         _DEMAND,
         types.time(),
         f"{_POOL.boot_estimate:g}",
         "S",
-        "that a boot is thought to take until one was seen",
+        "how long a boot is expected to take before the first one",
     )
     cold: Literal["hold", "page", "auto"] = _one(
         _DEMAND,
         choice("hold", "page", "auto"),
         "auto",
         "hold|page|auto",
-        "a node that starts: hold the request, answer 503 meanwhile, or choose by what the client accepts",
+        "while a node starts: hold the request, answer 503, or choose by what the client accepts",
     )
     ignore_path: tuple[str, ...] = _many(
         _DEMAND,
         types.path_pattern,
         "",
         "PATTERN",
-        "requests for such paths neither wake a node nor keep it awake (with * and ?)",
+        "paths whose requests neither start a node nor keep it on (with * and ?)",
     )
     ignore_agent: tuple[str, ...] = _many(
         _DEMAND,
         types.printable,
         "",
         "PATTERN",
-        "the same for user agents, in upper or lower case (with * and ?)",
+        "user agents whose requests do not either (with * and ?, in any case)",
     )
     network_activity: int | None = _one(
         _DEMAND,
         types.size_or_none(),
         "0",
         "BYTES",
-        f"so much in {INTERVAL:g} s on a node's network device keeps it awake; 0 to not look",
+        f"traffic in {INTERVAL:g} s on a node's network device that keeps it on; 0 to ignore it",
     )
     """None for 0."""
     network_interface: str = _one(
@@ -246,60 +248,86 @@ class Options:
         types.interface,
         "ethpi{number}",
         "PATTERN",
-        "that device's name, with {number} or {name}",
+        "name of that device, with {number} or {name}",
     )
 
-    max_connections: int = _one(_LIMITS, types.count(1), "16384", "N", "of clients in all")
-    max_connections_per_client: int = _one(_LIMITS, types.count(1), "10000", "N", "from one address")
-    max_header_size: int = _one(
-        _LIMITS, types.count(1024, 1 << 24), "32768", "BYTES", "of all header fields of a message"
+    max_connections: int = _one(_LIMITS, types.count(1), "16384", "N", "connections of all clients")
+    max_connections_per_client: int = _one(
+        _LIMITS, types.count(1), "10000", "N", "connections from one address"
     )
-    max_request_line: int = _one(_LIMITS, types.count(64, 1 << 24), "8192", "BYTES", "of the request line")
-    max_headers: int = _one(_LIMITS, types.count(1, 10000), "100", "N", "header fields of a message")
-    max_body: int | None = _one(_LIMITS, types.size_or_none(), "0", "BYTES", "of a request; 0 for no limit")
+    max_header_size: int = _one(
+        _LIMITS, types.count(1024, 1 << 24), "32768", "BYTES", "size of all header fields of a message"
+    )
+    max_request_line: int = _one(
+        _LIMITS, types.count(64, 1 << 24), "8192", "BYTES", "length of the request line"
+    )
+    max_headers: int = _one(
+        _LIMITS, types.count(1, 10000), "100", "N", "number of header fields of a message"
+    )
+    max_body: int | None = _one(
+        _LIMITS, types.size_or_none(), "0", "BYTES", "length of a request's body; 0 for no limit"
+    )
     """None for no limit."""
     min_body_rate: int = _one(
-        _LIMITS, types.count(0, 10**9), "500", "BYTES_PER_S", "at which a client must send a body; 0 for any"
+        _LIMITS,
+        types.count(0, 10**9),
+        "500",
+        "BYTES_PER_S",
+        "rate at which a client must send a body; 0 for no limit",
     )
 
     queue_timeout: float = _one(
         _TIMEOUTS, types.time(above=True), f"{_POOL.queue_timeout:g}", "S", "how long a request is held"
     )
     timeout_connect: float = _one(
-        _TIMEOUTS, types.time(above=True), "5", "S", "to connect to a node that is up"
+        _TIMEOUTS, types.time(above=True), "5", "S", "how long connecting to a node may take"
     )
     timeout_http_request: float = _one(
-        _TIMEOUTS, types.time(above=True), "10", "S", "for a request's whole head"
+        _TIMEOUTS, types.time(above=True), "10", "S", "how long the head of a request may take"
     )
     timeout_http_keep_alive: float = _one(
-        _TIMEOUTS, types.time(above=True), "60", "S", "between two requests"
+        _TIMEOUTS, types.time(above=True), "60", "S", "how long a connection may be idle between two requests"
     )
     timeout_client: float = _one(
-        _TIMEOUTS, types.time(above=True), "60", "S", "of silence of a client that sends or takes a body"
+        _TIMEOUTS,
+        types.time(above=True),
+        "60",
+        "S",
+        "how long a client may be silent while it sends or receives a body",
     )
     timeout_server: float = _one(
-        _TIMEOUTS, types.time(above=True), "120", "S", "for a response's head, and of silence within its body"
+        _TIMEOUTS,
+        types.time(above=True),
+        "120",
+        "S",
+        "how long a node may be silent before the head of its response, and within the body",
     )
     timeout_tunnel: float | None = _one(
-        _TIMEOUTS, types.time_or_none(), "0", "S", "of silence of an upgraded connection; 0 for no limit"
+        _TIMEOUTS,
+        types.time_or_none(),
+        "0",
+        "S",
+        "how long an upgraded connection may be silent; 0 for no limit",
     )
     """None for no limit."""
 
-    drain_timeout: float = _one(_ENDING, types.time(), "30", "S", "for what is in flight when the proxy ends")
+    drain_timeout: float = _one(
+        _ENDING, types.time(), "30", "S", "how long requests may take when the proxy ends"
+    )
     off_at_exit: bool = _switch(_ENDING, False, "switch the nodes off at the end")
 
     admin_token_file: Path | None = _optional(
         _ADMIN,
         types.file,
         "FILE",
-        f"secret for switching by hand (else {TOKEN_VARIABLE}; none: no switching)",
+        f"secret for switching by hand, else {TOKEN_VARIABLE}; without it nobody can",
     )
     log_level: Literal["warning", "info", "debug"] = _one(
         _ADMIN,
         choice("warning", "info", "debug"),
         "info",
         "warning|info|debug",
-        "what is logged to standard error",
+        "least level of what is logged to standard error",
     )
     access_log: bool = _switch(_ADMIN, False, "log each request")
 
