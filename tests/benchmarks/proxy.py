@@ -75,7 +75,7 @@ def measure() -> Iterator[Row]:
     first, last = processors[0], processors[-1]
     os.sched_setaffinity(0, {last})
     try:
-        with _process([sys.executable, "-m", "tests.peers"], last) as node:
+        with _process([sys.executable, "-m", f"{PEERS}.node"], last) as node:
             yield from _warm(node, first)
             yield from _memory(node, first)
         yield _cold(first)
