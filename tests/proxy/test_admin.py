@@ -758,7 +758,7 @@ def test_a_node_that_failed_is_left_alone(house: House) -> None:
         for power in ["on", "off"]:
             answer = await side.post(f"/nodes/p1/{power}", BEARER)
             assert (answer.status, answer.json["done"]) == (409, False)
-            assert answer.json["detail"].startswith("p1 failed, and is left alone for a while: ")
+            assert answer.json["detail"].startswith("p1 failed, and is not used for now: ")
 
     play(house, scene, boot_timeout=BOOT_TIME / 2)
 
@@ -767,7 +767,7 @@ def test_nothing_is_switched_on_once_the_pool_ends(house: House) -> None:
     async def scene(side: Side) -> None:
         await side.pool.drain(0)
         answer = await side.post("/nodes/p1/on", BEARER)
-        assert (answer.status, answer.json["detail"]) == (409, "the proxy ends")
+        assert (answer.status, answer.json["detail"]) == (409, "the proxy is ending")
 
     play(house, scene)
 
@@ -819,7 +819,7 @@ def test_without_a_token_of_its_own_it_switches_nothing(house: House) -> None:
         for lines in ([], [BEARER], ["Authorization: Bearer "], ["Authorization: Bearer None"]):
             answer = await side.post("/nodes/p1/on", *lines)
             assert answer.status == 403
-            assert answer.json["detail"] == "switching by hand is off: give --admin-token-file"
+            assert answer.json["detail"] == "switching by hand is off: set --admin-token-file"
         assert side.pool.nodes["p1"].state is PoolState.OFF
 
     play(house, scene, token=None)
@@ -855,7 +855,7 @@ def test_a_node_that_is_not_there(house: House) -> None:
         for name in ["p9", "p1%20", "%70%31", "P1", "..", "p1;p2"]:
             answer = await side.post(f"/nodes/{name}/on", BEARER)
             assert answer.status == 404
-            assert answer.json["detail"] == "there is no such node: there are p1, p2, p3, p4"
+            assert answer.json["detail"] == "there is no such node; the nodes are p1, p2, p3, p4"
 
     play(house, scene)
 

@@ -165,7 +165,7 @@ class Admin:
 
     async def _events(self, exchange: Exchange) -> None:
         if self._live.viewers >= MOST_VIEWERS:
-            text = f"{MOST_VIEWERS} watch already, and no more may"
+            text = f"{MOST_VIEWERS} viewers at a time are the most"
             await _fail(exchange, 503, text, [(b"Retry-After", b"5")])
             return
         head = [

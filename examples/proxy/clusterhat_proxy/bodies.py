@@ -79,7 +79,7 @@ class Chunked:
             raise BodyError("a line of the chunked body is too long")
         if end < 0:
             if self._data.find(b"\n", self._at) >= 0:
-                raise BodyError("a line of the chunked body does not end as it must")
+                raise BodyError("invalid end of a line in the chunked body")
             return None
         line = self._data[self._at : end]
         self._at = end + 2
@@ -91,7 +91,7 @@ class Chunked:
             return None
         size = _SIZE.fullmatch(line)
         if size is None:
-            raise BodyError("a chunk has no size")
+            raise BodyError("invalid chunk size")
         self._left = int(size[1], 16)
         self._next = self._chunk if self._left else self._trailers
         return self._next()
@@ -121,7 +121,7 @@ class Chunked:
             trailer = _TRAILER.fullmatch(line)
             self._limit -= len(line)
             if trailer is None or self._limit < 0:
-                raise BodyError("a trailer is not as it must be" if trailer is None else "too many trailers")
+                raise BodyError("invalid trailer" if trailer is None else "too many trailers")
             self.trailers.append((trailer[1], trailer[2]))
         if line is None:
             return None

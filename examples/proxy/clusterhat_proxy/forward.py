@@ -210,7 +210,7 @@ class Forward:
             try:
                 head = response(raw, _LIMITS)
             except HeadError as error:
-                raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
+                raise BadAnswerError(f"the node sent an invalid response: {error}") from error
             if head.status >= 200:
                 return head, rest
             if head.status == 101:
@@ -236,10 +236,10 @@ class Forward:
             raw, rest = await read_head(wire, rest, _LIMITS)
         except HeadError as error:
             if wire.ended:
-                raise NodeError("the node closed the connection within its answer's head") from error
-            raise BadAnswerError(f"the node's answer is not to be understood: {error}") from error
+                raise NodeError("the node closed the connection within the head of its response") from error
+            raise BadAnswerError(f"the node sent an invalid response: {error}") from error
         if not raw:
-            raise NodeError("the node closed the connection without an answer")
+            raise NodeError("the node closed the connection without a response")
         return raw, rest
 
     async def _beside(
@@ -313,7 +313,7 @@ class Forward:
                 if not data:
                     if left is None and not wire.lost:
                         return False
-                    raise _CutShortError("the node closed the connection within its answer")
+                    raise _CutShortError("the node closed the connection within its response")
             if left is not None:
                 if len(data) > left:
                     exchange.send(data[:left])
@@ -334,7 +334,7 @@ class Forward:
                     continue
                 data = await self._more(wire, lease)
                 if not data:
-                    raise _CutShortError("the node closed the connection within its answer")
+                    raise _CutShortError("the node closed the connection within its response")
                 body.receive(data)
         except BodyError as error:
             raise _CutShortError(str(error)) from error

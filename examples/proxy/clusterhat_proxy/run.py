@@ -145,9 +145,9 @@ class _Proxy:
         try:
             if self._context is not None:
                 _load_certificate(self._context, self._options)
-                _log.info("the certificate was loaded anew")
+                _log.info("the certificate was reloaded")
         except (OSError, OptionError) as error:
-            _log.warning("the old certificate stays: %s", error)
+            _log.warning("the old certificate stays in use: %s", error)
         systemd.ready()
 
     async def _drain(self, server: Server, admin: Admin, pool: AsyncNodePool) -> None:
@@ -188,7 +188,7 @@ def _tell(event: PoolEvent) -> None:
     elif isinstance(event, BootFinished):
         _log.info("%s: ready after %.1f s", event.node, event.seconds)
     elif isinstance(event, BootFailed):
-        _log.warning("%s: failed, left alone for %.0f s: %s", event.node, event.retry_after, event.reason)
+        _log.warning("%s: failed, retrying in %.0f s: %s", event.node, event.retry_after, event.reason)
     elif isinstance(event, PowerOffFailed):
         _log.warning(
             "%s: could not be switched off, next try in %.0f s or later: %s",

@@ -38,7 +38,7 @@ class Switching:
     async def answer(self, exchange: Exchange, name: str, *, on: bool) -> None:
         """Switches a node on or off, if that may be, and answers the request."""
         if self._token is None:
-            await _refuse(exchange, 403, "switching by hand is off: give --admin-token-file")
+            await _refuse(exchange, 403, "switching by hand is off: set --admin-token-file")
             return
         if not _is_same_origin(exchange):
             await _refuse(exchange, 403, "this request comes from a page of another site")
@@ -50,7 +50,9 @@ class Switching:
             return
         member = self._pool.nodes.get(name)
         if member is None:
-            await _refuse(exchange, 404, f"there is no such node: there are {', '.join(self._pool.nodes)}")
+            await _refuse(
+                exchange, 404, f"there is no such node; the nodes are {', '.join(self._pool.nodes)}"
+            )
             return
         status, done, detail = self._wake(member) if on else self._rest(member)
         if not wants_page(exchange):
@@ -71,10 +73,10 @@ class Switching:
         if member.is_starting:
             return 200, False, f"{name} starts already"
         if member.state is PoolState.FAILED:
-            return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
+            return 409, False, f"{name} failed, and is not used for now: {member.failure}"
         if member.state is PoolState.STOPPING:
             return 409, False, f"{name} is just going off"
-        return 409, False, "the proxy ends"
+        return 409, False, "the proxy is ending"
 
     def _rest(self, member: PooledNode) -> tuple[int, bool, str]:
         name = member.name
@@ -92,7 +94,7 @@ class Switching:
             )
         if member.is_starting:
             return 409, False, f"{name} starts: it can be switched off once it is ready"
-        return 409, False, f"{name} failed, and is left alone for a while: {member.failure}"
+        return 409, False, f"{name} failed, and is not used for now: {member.failure}"
 
 
 async def _refuse(exchange: Exchange, status: int, detail: str) -> None:

@@ -84,7 +84,7 @@ def _what_happens(view: Waiting) -> tuple[str, str]:
         case "stopping":
             return f"Restarting {node}", "It is just switching off, and starts again after that."
         case "failed":
-            return f"{node} did not start", "It is left alone for a while before the next try."
+            return f"{node} did not start", "It is not used for a while, and then tried again."
         case "full":
             return "All nodes are busy", "You get the next one that is free."
         case _:
