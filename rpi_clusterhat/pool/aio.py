@@ -167,7 +167,7 @@ class AsyncNodePool:
             self._scheduler.check_name(node)
         if timeout is not None:
             validate.seconds("timeout", timeout)
-        return Lease(self._runner, node, key=key, passive=passive, exclude=exclude, timeout=timeout)
+        return Lease(self._runner, node, key, passive, exclude, timeout)
 
     def wake(self, node: str) -> bool:
         """Switches a node on by hand.

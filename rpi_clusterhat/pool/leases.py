@@ -31,15 +31,13 @@ class Lease(LeaseRequest):
         self,
         runner: Runner,
         wanted: str | None,
-        *,
         key: str | None,
         passive: bool,
         exclude: set[str] | None,
         timeout: float | None,
     ) -> None:
         """`AsyncNodePool.lease` makes them."""
-        super().__init__(wanted, key=key, passive=passive)
-        self.exclude = exclude
+        super().__init__(wanted, key, passive, exclude)
         self._runner = runner
         self._timeout = timeout
         self._future: asyncio.Future[None] | None = None

@@ -170,13 +170,15 @@ class Lifecycle:
 
     def due_at(self, name: str) -> float:
         """When the node may go off if nothing happens until then; ``inf`` where it may not."""
-        node = self.nodes[self.check_name(name)]
+        return self._due_at(self.nodes[self.check_name(name)])
+
+    def _due_at(self, node: PooledNode) -> float:
         if node.state is not PoolState.READY:
             return float("inf")
         return max(self._idler.due_at(node), node.power_off_retry_at)
 
     def _watch_idle(self, node: PooledNode) -> None:
-        if not node.is_watched and self.due_at(node.name) < float("inf"):
+        if not node.is_watched and self._due_at(node) < float("inf"):
             node.is_watched = True
             self.actions.append(WatchIdle(node.name))
 
@@ -189,7 +191,7 @@ class Lifecycle:
             Whether to call this again at the new `due_at`.
         """
         node = self.nodes[name]
-        due_at = self.due_at(name)
+        due_at = self._due_at(node)
         if self._now() >= due_at:
             self._stop(node, "idle")
         node.is_watched = node.state is PoolState.READY and due_at < float("inf")

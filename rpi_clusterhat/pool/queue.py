@@ -20,14 +20,20 @@ class LeaseRequest:
 
     __slots__ = ("error", "exclude", "key", "number", "passive", "pooled_node", "wanted")
 
-    def __init__(self, wanted: str | None = None, *, key: str | None = None, passive: bool = False) -> None:
+    def __init__(
+        self,
+        wanted: str | None = None,
+        key: str | None = None,
+        passive: bool = False,
+        exclude: set[str] | None = None,
+    ) -> None:
         self.wanted = wanted
         """The node that was asked for by name."""
         self.key = key
         """Whose request it is, for ``balance="hash"``."""
         self.passive = passive
         """Takes only a node that is ready, and is no activity."""
-        self.exclude: set[str] | None = None
+        self.exclude = exclude
         """The nodes that are not to be tried (again)."""
         self.pooled_node: PooledNode | None = None
         """The node that it has, or will have once that is ready; None while it waits for any."""

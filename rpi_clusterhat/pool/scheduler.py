@@ -161,7 +161,7 @@ class Scheduler(Lifecycle):
             node.leases -= 1
             if not request.passive:
                 node.last_active = self._now()
-            if self._queue.has_any_for(node):
+            if self.waiting and self._queue.has_any_for(node):
                 self._fill(node)
             self._watch_idle(node)
 
