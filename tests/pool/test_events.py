@@ -78,6 +78,27 @@ def test_a_node_that_is_lost_while_it_boots_is_not_probed_any_more(house: House)
     run(work)
 
 
+def test_a_board_that_loses_power_takes_its_nodes_with_it(house: House) -> None:
+    async def work() -> None:
+        async with house.pool() as pool:
+            for name in ("p1", "p2"):
+                pool.wake(name)
+            await house.clock.pass_time(BOOT_TIME + SPACING)
+            house.world.boards[0].lose_power()
+            await house.clock.pass_time(LOOK_INTERVAL)
+            assert {node.state for node in pool.nodes.values()} == {PoolState.OFF}
+            lost = [(event.node, event.reason) for event in house.events if isinstance(event, PoweredOff)]
+            assert lost == [("p1", "outside"), ("p2", "outside")]
+            async with asyncio.timeout(10):
+                lease = pool.lease("p2")
+                assert not lease.ask()
+                await house.clock.pass_time(BOOT_TIME + SPACING)
+                await lease.wait()
+            assert house.world["p2"].is_up
+
+    run(work)
+
+
 def test_another_probe_without_an_answer_has_the_node_checked(house: House) -> None:
     async def work() -> None:
         async with house.pool(boot_timeout=4.0) as pool:

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 
 from rpi_clusterhat.errors import (
     BootError,
+    ClusterHatError,
     NoNodeError,
     NotReadyError,
     PoolClosedError,
@@ -556,7 +557,8 @@ class PoolMachine(RuleBasedStateMachine):
         )
         self.problems: list[str] = []
         self.users: list[Tenant] = []
-        off = self.house.hat.off
+        self.callers: list[asyncio.Task[None]] = []
+        off = self.off = self.house.hat.off
 
         async def watched_off(*names: str) -> None:
             self.problems += [f"{name} off with a lease" for name in names if self.pool.nodes[name].leases]
@@ -649,6 +651,21 @@ class PoolMachine(RuleBasedStateMachine):
     def another_program_switches(self, name: str, on: bool) -> None:
         self._outside(name, on=on)
 
+    @rule(name=house_nodes, on=st.booleans())
+    def another_caller_switches(self, name: str, on: bool) -> None:
+        """Of the same cluster, whose events tell the pool."""
+        if not on:
+            self.outside_at[name] = self.clock.now()
+        self.callers.append(self.loop.create_task(self._switch(name, on=on)))
+
+    async def _switch(self, name: str, *, on: bool) -> None:
+        try:
+            await (self.house.hat.on(name) if on else self.off(name))
+        except ClusterHatError:
+            pass  # somebody else switched it otherwise, or the bus failed
+        if not on:
+            self.outside_at[name] = self.clock.now()
+
     @rule(access=st.integers(1, 6))
     def bus_fails_once(self, access: int) -> None:
         self.house.world.boards[0].fail_bus(access)
@@ -697,10 +714,11 @@ class PoolMachine(RuleBasedStateMachine):
         for _ in range(40):
             for user in self.users:
                 user.leaves.set()
-            if all(user.task.done() for user in self.users):
+            if all(task.done() for task in (*self.callers, *(user.task for user in self.users))):
                 break
             self._pass(2.0)
         assert [user for user in self.users if not user.task.done()] == []
+        assert all(caller.done() for caller in self.callers)
         assert self.pool.waiting == 0
         self.nobody_saw_a_wrong()
         assert all(b - a >= SPACING - 1e-5 for (a, _), (b, _) in pairwise(self.ups())), self.ups()
