@@ -37,7 +37,7 @@ def _documented(name: str) -> Iterator[tuple[str, str]]:
     if inspect.isclass(found):
         yield name, found.__doc__ or ""
         for key, member in vars(found).items():
-            function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+            function: object = getattr(member, "__func__", member)  # of a class method, the function
             own = inspect.isfunction(function) or isinstance(function, property)
             if own and not key.startswith("_") and not SELF_EXPLAINING.match(key):
                 yield f"{name}.{key}", inspect.getdoc(getattr(found, key)) or ""  # its own, or of a base
