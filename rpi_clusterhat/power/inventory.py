@@ -33,7 +33,18 @@ _FUNCTIONS = {
 class NodeEntry:
     """What is known of a node. Guarded by its bank's lock."""
 
-    __slots__ = ("bank", "desired", "failure", "name", "powered", "role", "seen", "state", "waiting")
+    __slots__ = (
+        "asked_by",
+        "bank",
+        "desired",
+        "failure",
+        "name",
+        "powered",
+        "role",
+        "seen",
+        "state",
+        "waiting",
+    )
 
     def __init__(self, name: str, bank: Bank, role: Role) -> None:
         self.name = name
@@ -44,6 +55,8 @@ class NodeEntry:
         """As last observed."""
         self.desired: bool | None = None
         """As last asked for; None where nobody has asked, or has withdrawn."""
+        self.asked_by: object | None = None
+        """The operation that asked for that."""
         self.failure: str | None = None
         self.seen = False
         self.waiting: set[object] = set()

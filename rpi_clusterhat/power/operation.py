@@ -111,10 +111,12 @@ class Operation:
                             in_state[entry.state].append(entry.name)
                         if step.desired is not None:
                             before.append((entry, entry.desired))
-                            entry.desired = step.desired
+                            entry.desired, entry.asked_by = step.desired, self
         except BaseException:
             for entry, desired in before:  # nothing was begun
-                entry.desired = desired
+                with entry.bank.lock:
+                    if entry.asked_by is self:  # nobody else has asked since
+                        entry.desired = desired
             raise
         return plans.Seen(
             powered,

@@ -11,6 +11,7 @@ from rpi_clusterhat import (
     NodeNameError,
     State,
 )
+from rpi_clusterhat.errors import TransientBusError
 from rpi_clusterhat.testing import FakeExpander
 from tests.cluster.looking import ALL, IDLE, OUTPUT, states
 
@@ -239,3 +240,20 @@ def test_status_tells_of_failures(lab: Lab) -> None:
         "state": "failed",
         "failure": hat["p1"].failure,
     }
+
+
+def test_an_on_that_cannot_read_takes_back_only_what_it_asked_itself(lab: Lab) -> None:
+    """While it reads the second board, another caller asks for a node of the first one."""
+    first, second = lab.memory(on=(1,)), lab.memory()
+    hat = lab.v1(first, second)
+
+    def act(_: str) -> None:
+        second.before = str
+        hat.off("p1")
+        raise TransientBusError(121, "gone")
+
+    hat.on("p1")
+    second.before = act
+    with pytest.raises(TransientBusError):
+        hat.on("p1", "p5")
+    assert (hat["p1"].powered, hat["p1"].desired) == (False, False)
