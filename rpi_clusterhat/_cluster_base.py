@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 from ._names import parse_nodes
@@ -187,13 +188,15 @@ class ClusterBase:
     def _until_ready(self, probes: Mapping[str, Probe], boot_timeout: float) -> Steps[None]:
         """Asks each node's probe until it answers, and takes over what it said."""
         from .nodes.probes import steps_until_up
+        from .waiting import Call
 
         end = self.clock.now() + boot_timeout
         late: list[str] = []
         for name, probe in probes.items():
             left = max(1e-3, end - self.clock.now())
             verdict = yield from steps_until_up(probe, timeout=left, clock=self.clock)
-            self._inventory.report_probe(name, up=verdict.up)
+            report = partial(self._inventory.report_probe, name, up=verdict.up)
+            yield Call(report, uninterruptible=True)  # it waits for the board's lock, an event loop must not
             self._inventory.deliver()
             if not verdict.up:
                 late.append(f"{name}: {verdict.reason}")

@@ -23,6 +23,7 @@ from rpi_clusterhat import (
     WaitingForRail,
     _cluster_base,
 )
+from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.testing import FakeExpander
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat import Event
     from rpi_clusterhat.power.bank import Bank
     from rpi_clusterhat.power.plans import Plan
+    from rpi_clusterhat.waiting import Steps
     from tests.lab import Lab, MemoryBackend
 
 T = TypeVar("T")
@@ -344,6 +346,35 @@ def test_the_event_loop_never_waits_for_a_transfer(lab: Lab) -> None:
         go_on.set()
         await task
         assert not await other
+
+    run(work, threads=True)
+    assert waited == [True]
+
+
+def test_the_event_loop_does_not_wait_for_a_board_to_report_a_probe(lab: Lab) -> None:
+    waited: list[bool] = []
+
+    async def work() -> None:
+        hat = async_v1(lab, lab.memory())
+        lock = hat.banks[0].lock
+        loop = asyncio.get_running_loop()
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock:
+                held.set()
+                waited.append(go_on.wait(20.0))
+
+        class HeldProbe(Probe):
+            def steps(self, left: Callable[[], float]) -> Steps[Verdict]:
+                threading.Thread(target=hold).start()
+                held.wait(20.0)
+                loop.call_soon(go_on.set)
+                yield from ()
+                return Verdict(True, "it answers")
+
+        await hat.on("p1", wait=HeldProbe())
+        assert await hat["p1"].state() is State.READY
 
     run(work, threads=True)
     assert waited == [True]
