@@ -143,7 +143,8 @@ def _perform(step: Step, clock: Clock) -> Any:
 
     poll = select.poll()
     poll.register(step.fd, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
-    return bool(poll.poll(max(0.0, step.seconds) * 1000))
+    # `poll` takes no infinity, which is what a probe that is asked once has left.
+    return bool(poll.poll(None if step.seconds == float("inf") else max(0.0, step.seconds) * 1000))
 
 
 async def _perform_async(step: Step, clock: Clock) -> Any:

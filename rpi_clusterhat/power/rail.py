@@ -50,7 +50,7 @@ class PowerUp(Frozen):
 def earliest(last: PowerUp | None, now: float, spacing: float) -> float:
     """When the next node may be switched on, in the shared clock's seconds.
 
-    A power-up that was not seen through, or that lies in the future (a entry from before a reboot, a
+    A power-up that was not seen through, or that lies in the future (an entry from before a reboot, a
     damaged one), counts as one that happened now.
     """
     if last is None:

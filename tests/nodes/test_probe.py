@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -19,6 +20,7 @@ from rpi_clusterhat.nodes.probes import (
     UsbProbe,
     Verdict,
 )
+from rpi_clusterhat.waiting import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -136,3 +138,17 @@ WRONG: list[tuple[str, Callable[[], Probe]]] = [
 def test_wrong_arguments(name: str, make: Callable[[], Probe]) -> None:
     with pytest.raises(SettingError, match=f"^{name}: [^\n]* must "):
         make()
+
+
+def test_a_probe_that_is_asked_once_may_wait_for_all_the_time_that_is_left() -> None:
+    ours, theirs = socket.socketpair()
+
+    class SocketProbe(Probe):
+        def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
+            ready: bool = yield Readable(ours.fileno(), left())
+            return Verdict(ready, "it answers")
+
+    with ours, theirs:
+        theirs.send(b"x")
+        assert SocketProbe().ask()
+        assert asyncio.run(SocketProbe().aask())
