@@ -166,12 +166,13 @@ class ClusterBase:
     @staticmethod
     def _check_wait(wait: Wait | None, names: Sequence[str], boot_timeout: float) -> dict[str, Probe]:
         """The probe of each node. Raises `SettingError` before anything is switched."""
-        if wait is None:
-            return {}
         from . import validate
-        from .nodes.probes import Probe
 
         validate.seconds("boot_timeout", boot_timeout, above=True)
+        if wait is None:
+            return {}
+        from .nodes.probes import Probe
+
         if isinstance(wait, Probe) and len(names) > 1:
             raise SettingError(
                 f"wait: {wait!r}: one probe cannot tell {len(names)} nodes apart: give a function that makes "

@@ -170,6 +170,7 @@ WRONG_WAITS: list[tuple[str, dict[str, Any]]] = [
     ("p1", {"wait": address}),
     ("p1,p2", {"wait": PowerProbe({}, 1)}),
     ("p1", {"wait": PowerProbe({}, 1), "boot_timeout": 0}),
+    ("p1", {"boot_timeout": -1}),
 ]
 
 
