@@ -182,7 +182,7 @@ class ClusterBase:
         for name in names:
             probe: Any = wait if isinstance(wait, Probe) else wait(name) if callable(wait) else None
             if not isinstance(probe, Probe):
-                raise SettingError(f"wait: {wait!r}: must be a probe, or a function from a name to a probe")
+                raise validate.invalid("wait", wait, "a probe, or a function from a name to a probe")
             probes[name] = probe
         return probes
 

@@ -41,4 +41,4 @@ def seconds(name: str, value: object, *, above: bool = False) -> float:
         and not (above and value == 0)
     ):
         return value
-    raise SettingError(f"{name}: {value!r}: must be seconds, {'above 0' if above else '0 or more'}")
+    raise invalid(name, value, f"seconds, {'above 0' if above else '0 or more'}")

@@ -9,7 +9,7 @@ import math
 import os
 from typing import Protocol
 
-from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat import validate
 
 __all__ = ["INTERVAL", "THRESHOLD", "ByteCounter", "Counters", "Traffic"]
 
@@ -52,8 +52,8 @@ class Counters:
     def __init__(self, interface: str = "ethpi{number}", root: str = "/sys/class/net") -> None:
         plain = interface.replace("{number}", "").replace("{name}", "")
         if plain == interface or any(c in "{}/:" or c.isspace() or not c.isprintable() for c in plain):
-            raise SettingError(
-                f"interface: {interface!r}: must be a network device's name with {{number}} or {{name}} in it"
+            raise validate.invalid(
+                "interface", interface, "a network device's name with {number} or {name} in it"
             )
         self.interface = interface
         self.root = root
@@ -103,9 +103,9 @@ class Traffic:
         self, counters: ByteCounter, threshold: int = THRESHOLD, *, interval: float = INTERVAL
     ) -> None:
         if threshold < 1:
-            raise SettingError(f"threshold: {threshold!r}: must be a number of bytes, 1 or more")
+            raise validate.invalid("threshold", threshold, "a number of bytes, 1 or more")
         if not 0 < interval < math.inf:
-            raise SettingError(f"interval: {interval!r}: must be seconds, above 0")
+            raise validate.invalid("interval", interval, "seconds, above 0")
         self._counters = counters
         self._threshold = threshold
         self._interval = interval

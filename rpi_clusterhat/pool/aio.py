@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from rpi_clusterhat import validate
-from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.nodes.probes import Probe
 
 from .leases import Lease
@@ -248,12 +247,12 @@ class AsyncNodePool:
 
 def _check_settings(settings: Any) -> PoolSettings:
     if not isinstance(settings, PoolSettings):
-        raise SettingError(f"settings: {settings!r}: must be PoolSettings")
+        raise validate.invalid("settings", settings, "PoolSettings")
     return settings
 
 
 def _make_probe(make: Any, name: str) -> Probe:
     probe: Any = make(name) if callable(make) else None
     if not isinstance(probe, Probe):
-        raise SettingError(f"probe: {make!r}: must be a function from a node's name to a probe")
+        raise validate.invalid("probe", make, "a function from a node's name to a probe")
     return probe

@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat import validate
 
 from .states import PoolState, is_starting
 
@@ -301,7 +301,7 @@ def balancer(name: str, random: Random | None = None) -> Balancer[Any]:
         SettingError: There is no such balancer.
     """
     if name not in BALANCERS:
-        raise SettingError(f"balance: {name!r}: must be one of {', '.join(BALANCERS)}")
+        raise validate.invalid("balance", name, f"one of {', '.join(BALANCERS)}")
     if random is None:
         from random import Random
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from rpi_clusterhat import validate
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,9 @@ def break_even(boot_energy: float, idle_power: float) -> float:
     energy = _checked("boot_energy", boot_energy, "joules")
     power = _checked("idle_power", idle_power, "watts")
     if power == 0:
-        raise SettingError("idle_power: must be more than 0 watts: what takes no power need not go off")
+        raise validate.invalid(
+            "idle_power", idle_power, "more than 0 watts: what takes no power need not go off"
+        )
     return energy / power
 
 
@@ -176,7 +178,7 @@ def _checked(name: str, value: object, unit: str, *, endless: bool = False) -> f
         or not isinstance(value, (int, float))
         or not (0 <= value <= _MOST or (endless and value == math.inf))
     ):
-        raise SettingError(
-            f"{name}: {value!r}: must be {unit}, a number from 0 to {_MOST:g}{' or inf' if endless else ''}"
+        raise validate.invalid(
+            name, value, f"{unit}, a number from 0 to {_MOST:g}{' or inf' if endless else ''}"
         )
     return float(value)

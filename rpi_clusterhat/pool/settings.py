@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import SettingError
 
 from .balance import balancer
 from .idle import Idler
@@ -55,11 +54,11 @@ class PoolSettings(Frozen):
         for name, low in (("maxconn", 1), ("queue", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= 10**6:
-                raise SettingError(f"{name}: {value!r}: must be a whole number from {low} to 1000000")
+                raise validate.invalid(name, value, f"a whole number from {low} to 1000000")
         for name in ("queue_timeout", "boot_timeout", "probe_interval"):
             validate.seconds(name, getattr(self, name), above=True)
         if self.redispatch not in (True, False):
-            raise SettingError(f"redispatch: {self.redispatch!r}: must be True or False")
+            raise validate.invalid("redispatch", self.redispatch, "True or False")
         for name in ("ready_after", "retry_after_failure", "boot_estimate"):
             validate.seconds(name, getattr(self, name))
         balancer(self.balance)

@@ -37,7 +37,9 @@ WRONG_STATUSES = [
 
 @pytest.mark.parametrize("expect", WRONG_STATUSES, ids=repr)
 def test_wrong_statuses(expect: Any) -> None:
-    with pytest.raises(SettingError, match=r"^expect: .* must be statuses from 100 to 599"):
+    with pytest.raises(
+        SettingError, match=r"^Invalid value for expect: .*: expected statuses from 100 to 599"
+    ):
         HttpProbe("p1", expect=expect)
 
 

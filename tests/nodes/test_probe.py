@@ -136,7 +136,7 @@ WRONG: list[tuple[str, Callable[[], Probe]]] = [
 
 @pytest.mark.parametrize(("name", "make"), WRONG, ids=[f"{i}-{name}" for i, (name, _) in enumerate(WRONG)])
 def test_wrong_arguments(name: str, make: Callable[[], Probe]) -> None:
-    with pytest.raises(SettingError, match=f"^{name}: [^\n]* must "):
+    with pytest.raises(SettingError, match=f"^Invalid value for {name}: [^\n]*: expected "):
         make()
 
 

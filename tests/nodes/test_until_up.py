@@ -130,7 +130,7 @@ def test_a_wait_that_makes_no_sense(arguments: dict[str, Any]) -> None:
     [name] = arguments
     probe = Scripted(FakeClock(), [(0.0, True)])
     kwargs: dict[str, Any] = {"timeout": 1.0, **arguments}
-    with pytest.raises(SettingError, match=f"^{name}: .* must be seconds"):
+    with pytest.raises(SettingError, match=f"^Invalid value for {name}: .*: expected seconds"):
         wait_until_up(probe, **kwargs)
     assert probe.attempts == []
 

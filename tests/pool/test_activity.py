@@ -65,19 +65,21 @@ def test_a_device_that_leaves_while_it_is_read(tmp_path: Path, direction: str, t
     ],
 )
 def test_wrong_interfaces(interface: str) -> None:
-    with pytest.raises(SettingError, match=r"^interface: .* must be a network device's name"):
+    with pytest.raises(
+        SettingError, match=r"^Invalid value for interface: .*: expected a network device's name"
+    ):
         Counters(interface)
 
 
 @pytest.mark.parametrize("threshold", [0, -1])
 def test_wrong_thresholds(threshold: int) -> None:
-    with pytest.raises(SettingError, match=r"^threshold: "):
+    with pytest.raises(SettingError, match=r"^Invalid value for threshold: "):
         Traffic(Counters(), threshold)
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, math.nan, math.inf])
 def test_wrong_intervals(interval: float) -> None:
-    with pytest.raises(SettingError, match=r"^interval: "):
+    with pytest.raises(SettingError, match=r"^Invalid value for interval: "):
         Traffic(Counters(), interval=interval)
 
 

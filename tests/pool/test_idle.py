@@ -93,14 +93,19 @@ BAD: list[Any] = [-1, -0.001, math.nan, -math.inf, "600", None, True, pytest.par
 @pytest.mark.parametrize("value", BAD)
 @pytest.mark.parametrize("name", ["idle_timeout", "min_on_time"])
 def test_settings_that_are_no_seconds(name: str, value: Any) -> None:
-    with pytest.raises(SettingError, match=rf"^{name}: .*: must be seconds, a number from 0 to 1e\+12"):
+    with pytest.raises(
+        SettingError, match=rf"^Invalid value for {name}: .*: expected seconds, a number from 0 to 1e\+12"
+    ):
         Idler(**{name: value})
     with pytest.raises(SettingError):
         Idler().replaced(**{name: value})
 
 
 def test_only_the_time_out_may_be_endless() -> None:
-    with pytest.raises(SettingError, match=r"^min_on_time: inf: must be seconds, a number from 0 to 1e\+12$"):
+    with pytest.raises(
+        SettingError,
+        match=r"^Invalid value for min_on_time: inf: expected seconds, a number from 0 to 1e\+12$",
+    ):
         Idler(min_on_time=math.inf)
 
 
@@ -135,14 +140,16 @@ QUANTITIES: list[tuple[Callable[[Any], object], str]] = [
 @pytest.mark.parametrize("value", [*BAD, math.inf])
 @pytest.mark.parametrize(("call", "name"), QUANTITIES)
 def test_quantities_that_are_no_numbers(call: Callable[[Any], object], name: str, value: Any) -> None:
-    with pytest.raises(SettingError, match=rf"^{name}: .*: must be .*, a number from 0 to 1e\+12$"):
+    with pytest.raises(
+        SettingError, match=rf"^Invalid value for {name}: .*: expected .*, a number from 0 to 1e\+12$"
+    ):
         call(value)
 
 
 def test_what_takes_no_power_need_not_go_off() -> None:
-    with pytest.raises(SettingError, match=r"^idle_power: must be more than 0 watts"):
+    with pytest.raises(SettingError, match=r"^Invalid value for idle_power: .*: expected more than 0 watts"):
         break_even(1.0, 0.0)
-    with pytest.raises(SettingError, match=r"^idle_timeout: nan: must be seconds"):
+    with pytest.raises(SettingError, match=r"^Invalid value for idle_timeout: nan: expected seconds"):
         cost(1.0, math.nan, 1.0, 1.0)
 
 

@@ -767,13 +767,16 @@ def test_settings_are_checked(house: House) -> None:
 
 @pytest.mark.parametrize("probe", [None, "tcp", str, len])
 def test_what_makes_no_probes_is_refused_at_once(house: House, probe: Any) -> None:
-    with pytest.raises(SettingError, match=r"^probe: .*: must be a function from a node's name to a probe$"):
+    with pytest.raises(
+        SettingError,
+        match=r"^Invalid value for probe: .*: expected a function from a node's name to a probe$",
+    ):
         AsyncNodePool(house.hat, probe=probe)
 
 
 def test_settings_of_another_kind_are_refused(house: House) -> None:
     wrong: Any = {"maxconn": 3}
-    with pytest.raises(SettingError, match="must be PoolSettings"):
+    with pytest.raises(SettingError, match="expected PoolSettings"):
         AsyncNodePool(house.hat, probe=house.probe, settings=wrong)
 
 
@@ -785,13 +788,15 @@ def test_arguments_are_checked_where_they_are_given(house: House) -> None:
                     call("p9")
             for timeout in (-1.0, math.nan, "soon", True):
                 wrong: Any = timeout
-                with pytest.raises(SettingError, match=r"^timeout: .*: must be seconds, 0 or more$"):
+                with pytest.raises(
+                    SettingError, match=r"^Invalid value for timeout: .*: expected seconds, 0 or more$"
+                ):
                     pool.lease("p1", timeout=wrong)
-                with pytest.raises(SettingError, match=r"^seconds: "):
+                with pytest.raises(SettingError, match=r"^Invalid value for seconds: "):
                     await pool.drain(wrong)
             lease = pool.lease("p1")
             assert not lease.ask()
-            with pytest.raises(SettingError, match=r"^timeout: "):
+            with pytest.raises(SettingError, match=r"^Invalid value for timeout: "):
                 await lease.wait(-1.0)
             await house.clock.pass_time(BOOT_TIME)
             await lease.wait()  # it waits still

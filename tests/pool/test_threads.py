@@ -366,7 +366,10 @@ def test_what_it_tells_of_itself(hat: Cluster) -> None:
             with pytest.raises(NodeNameError):
                 call("p9")
         wrong: Any = "soon"
-        with pytest.raises(SettingError, match=r"^timeout: 'soon'"), pool.lease("p2", timeout=wrong):
+        with (
+            pytest.raises(SettingError, match=r"^Invalid value for timeout: 'soon'"),
+            pool.lease("p2", timeout=wrong),
+        ):
             pass
         assert pool.nodes["p2"].state is PoolState.OFF
         pool.refuse_waiting()

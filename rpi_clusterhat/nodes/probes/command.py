@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat import validate
 
 from .timed import DownError, TimedProbe, describe, happens
 
@@ -34,7 +34,7 @@ class CommandProbe(TimedProbe):
     def __init__(self, *argv: str, timeout: float = 5.0) -> None:
         super().__init__(timeout)
         if not argv or not argv[0] or any("\0" in word for word in argv):
-            raise SettingError(f"argv: {argv!r}: must be a command and its arguments, without NUL characters")
+            raise validate.invalid("argv", argv, "a command and its arguments, without NUL characters")
         self.argv = argv
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat import validate
 from rpi_clusterhat.waiting import Readable, Writable
 
 from .tcp import TcpProbe
@@ -52,15 +52,17 @@ class HttpProbe(TcpProbe):
     ) -> None:
         super().__init__(host, port, timeout=timeout)
         if not path.startswith("/") or not _is_token(path) or "#" in path:
-            raise SettingError(
-                f"path: {path!r}: must start with / and be ASCII without spaces or #: percent-encode the rest"
+            raise validate.invalid(
+                "path",
+                path,
+                "a path that begins with /, in ASCII without spaces or #: percent-encode the rest",
             )
         if host_header is None:
             name = self.host.partition("%")[0]  # the zone of an IPv6 address means nothing to the server
             name = f"[{name}]" if ":" in name else name.encode("idna").decode()
             host_header = name if self.port == 80 else f"{name}:{self.port}"
         elif not _is_token(host_header):
-            raise SettingError(f"host_header: {host_header!r}: must be a host's name in ASCII")
+            raise validate.invalid("host_header", host_header, "a host's name in ASCII")
         self.path = path
         self._expected = parse_statuses(expect)
         self._request = (
@@ -144,7 +146,7 @@ def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
     else:
         if found:
             return frozenset(found)
-    raise SettingError(f"expect: {expect!r}: must be statuses from 100 to 599, such as 200,204,300-399")
+    raise validate.invalid("expect", expect, "statuses from 100 to 599, such as 200,204,300-399")
 
 
 def _is_token(text: str) -> bool:

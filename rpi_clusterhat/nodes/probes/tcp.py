@@ -6,8 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat import validate
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.waiting import Writable
 
 from .resolve import Lookup, addresses
@@ -117,10 +117,10 @@ def _host(host: str) -> str:
             return host
     except UnicodeError:
         pass
-    raise SettingError(f"host: {host!r}: must be a host's name or address, without brackets, port or scheme")
+    raise validate.invalid("host", host, "a host's name or address, without brackets, port or scheme")
 
 
 def _port(port: int) -> int:
     if type(port) is not int or not 1 <= port <= 65535:
-        raise SettingError(f"port: {port!r}: must be a number from 1 to 65535")
+        raise validate.invalid("port", port, "a number from 1 to 65535")
     return port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import SettingError
+from rpi_clusterhat import validate
 from rpi_clusterhat.waiting import Call
 
 from .probe import Probe, Verdict
@@ -41,9 +41,9 @@ class UsbProbe(Probe):
         self.vendor = None if vendor is None else vendor.lower()
         self.root = root
         if not self.serial or not self.serial.isprintable() or self.serial != self.serial.strip():
-            raise SettingError(f"serial: {serial!r}: must be the device's serial number, such as 3")
+            raise validate.invalid("serial", serial, "the device's serial number, such as 3")
         if self.vendor is not None and (len(self.vendor) != 4 or set(self.vendor) - set("0123456789abcdef")):
-            raise SettingError(f"vendor: {vendor!r}: must be four hexadecimal digits, or None for any")
+            raise validate.invalid("vendor", vendor, "four hexadecimal digits, or None for any")
 
     def __repr__(self) -> str:
         return f"<UsbProbe {self.serial}>"
