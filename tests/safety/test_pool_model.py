@@ -353,7 +353,15 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self._lost(name)
                 self.core.lost(name)
             else:
+                if isinstance(action, Check) and self.core.nodes[name].state in HAS_POWER:
+                    self._found_on(name)  # as a check's look says first
                 self._ready(name)
+
+    def _found_on(self, name: str) -> None:
+        if not self.known_on[name]:
+            self.known_on[name] = True
+            self.on_since[name] = self.clock.now()
+        self.core.found_on(name)
 
     def _ready(self, name: str) -> None:
         if self.core.nodes[name].state in HAS_POWER:
