@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .waiting import Call, drive_async
@@ -56,8 +58,16 @@ class AsyncOpener(Generic[C]):
         try:
             yield Call(lambda: opened.append(self._open()), uninterruptible=True)
         except BaseException:
-            for cluster in opened:  # open by now, and nobody's: the task was cancelled meanwhile
-                for bank in cluster.banks:
-                    bank.backend.close()
+            if opened:  # open by now, and nobody's: the task was cancelled meanwhile
+                yield Call(partial(_close, opened[0].banks), uninterruptible=True)
             raise
         return opened[0]
+
+
+def _close(banks: Sequence[Bank]) -> None:
+    for bank in banks:
+        try:
+            bank.backend.close()
+        except Exception:
+            # The others are open, and the cancellation is what the task has to hear of.
+            logging.getLogger("rpi_clusterhat").exception("%r cannot be closed", bank)

@@ -34,6 +34,9 @@ __all__ = ["BOOT_TIMEOUT", "CYCLE_PAUSE", "HUB_PAUSE", "ClusterBase", "Handle", 
 BOOT_TIMEOUT = 120.0
 """Seconds for which ``on`` waits at most until a node is ready: chosen, not measured."""
 
+_PROBE_INTERVAL = 0.1
+"""Seconds between the starts of two rounds of probes."""
+
 CYCLE_PAUSE = 1.0
 """Seconds without power in ``cycle``, so that a node's capacitors run empty: chosen, not measured."""
 
@@ -75,7 +78,7 @@ class ClusterBase:
         """Whether this cluster has the node, or one of this name."""
         if isinstance(node, NodeHandle):
             return node._inventory is self._inventory  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        return node in self._inventory.entries
+        return isinstance(node, str) and node in self._inventory.entries
 
     @property
     def names(self) -> list[str]:
@@ -140,7 +143,7 @@ class ClusterBase:
             if given not in self:
                 raise NodeNameError(f"{given!r} is a node of another cluster")
             return [given.name]
-        if isinstance(given, Iterable):
+        if isinstance(given, Iterable) and not isinstance(given, bytes | bytearray):
             several: Iterable[object] = given  # pyright: ignore[reportUnknownVariableType] - of whatever
             return [text for one in several for text in self._texts(one)]
         raise NodeNameError(f"{given!r} is no node: give a name such as 'p1', a node, or a list of them")
@@ -187,22 +190,34 @@ class ClusterBase:
         return probes
 
     def _until_ready(self, probes: Mapping[str, Probe], boot_timeout: float) -> Steps[None]:
-        """Asks each node's probe until it answers, and takes over what it said."""
-        from .nodes.probes import steps_until_up
-        from .waiting import Call
+        """Asks the nodes' probes, round after round, and takes over what they say."""
+        from .waiting import Call, Sleep
 
-        end = self.clock.now() + boot_timeout
-        late: list[str] = []
-        for name, probe in probes.items():
-            left = max(1e-3, end - self.clock.now())
-            verdict = yield from steps_until_up(probe, timeout=left, clock=self.clock)
-            report = partial(self._inventory.report_probe, name, up=verdict.up)
-            yield Call(report, uninterruptible=True)  # it waits for the board's lock, an event loop must not
-            self._inventory.deliver()
-            if not verdict.up:
-                late.append(f"{name}: {verdict.reason}")
-        if late:
-            raise BootTimeoutError(f"not ready within {boot_timeout:g} s: {'; '.join(late)}")
+        clock = self.clock
+        end = clock.now() + boot_timeout
+        late: dict[str, str] = {}
+        left = dict(probes)
+        while True:
+            began = clock.now()
+            for name, probe in probes.items():
+                if name in left and not (late.get(name) and clock.now() >= end):
+                    verdict = yield from probe.steps(lambda: end - clock.now())
+                    if verdict.up:
+                        del left[name]
+                        yield Call(partial(self._inventory.report_probe, name, up=True), uninterruptible=True)
+                        self._inventory.deliver()
+                    else:
+                        late[name] = verdict.reason
+            again = max(clock.now(), began + _PROBE_INTERVAL)
+            if not left or again >= end:
+                break
+            yield Sleep(again - clock.now())
+        for name in left:
+            yield Call(partial(self._inventory.report_probe, name, up=False), uninterruptible=True)
+        self._inventory.deliver()
+        if left:
+            reasons = "; ".join(f"{name}: {late[name]}" for name in left)
+            raise BootTimeoutError(f"not ready within {boot_timeout:g} s: {reasons}")
 
 
 class Handle(Generic[C]):

@@ -18,12 +18,14 @@ from .waiting import call, drive_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import TypeVar
 
     from ._cluster_base import NodeLike, Wait
     from .clock import Clock
     from .events import State
+    from .nodes.probes import Probe
     from .power.inventory import Inventory
     from .power.plans import Plan
 
@@ -142,10 +144,13 @@ class AsyncCluster(ClusterBase):
             LockError: The shared lock of the rail cannot be used. What was reached stays.
             BootTimeoutError: A node has power and did not get ready in time.
         """
-        from .power import plans
 
         names = self.select(*nodes)
-        probes = self._check_wait(wait, names, boot_timeout)
+        await self._on(names, self._check_wait(wait, names, boot_timeout), boot_timeout)
+
+    async def _on(self, names: list[str], probes: Mapping[str, Probe], boot_timeout: float) -> None:
+        from .power import plans
+
         await _run(self._inventory, plans.switch_on(names))
         if probes:
             await drive_async(self._until_ready(probes, boot_timeout), self.clock)
@@ -184,10 +189,9 @@ class AsyncCluster(ClusterBase):
         names = self.select(*nodes)
         await _run(self._inventory, plans.cycle(names, validate.seconds("pause", pause)))
 
-    @asynccontextmanager
-    async def powered(
+    def powered(
         self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
-    ) -> AsyncGenerator[list[AsyncNode]]:
+    ) -> AbstractAsyncContextManager[list[AsyncNode]]:
         """Keeps nodes on for a block: on at its beginning, off after it, whatever happens in it.
 
         Args:
@@ -202,9 +206,14 @@ class AsyncCluster(ClusterBase):
             ClusterHatError: As `on` and `off` do.
         """
         names = self.select(*nodes)
-        self._check_wait(wait, names, boot_timeout)
+        return self._powered(names, self._check_wait(wait, names, boot_timeout), boot_timeout)
+
+    @asynccontextmanager
+    async def _powered(
+        self, names: list[str], probes: Mapping[str, Probe], boot_timeout: float
+    ) -> AsyncGenerator[list[AsyncNode]]:
         try:
-            await self.on(names, wait=wait, boot_timeout=boot_timeout)
+            await self._on(names, probes, boot_timeout)
             yield [self[name] for name in names]
         finally:
             await self.off(names)

@@ -16,12 +16,14 @@ from .waiting import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import TypeVar
 
     from ._cluster_base import NodeLike, Wait
     from .clock import Clock
     from .events import State
+    from .nodes.probes import Probe
     from .power.inventory import Inventory
     from .power.plans import Plan
 
@@ -137,10 +139,13 @@ class Cluster(ClusterBase):
             LockError: The shared lock of the rail cannot be used. What was reached stays.
             BootTimeoutError: A node has power and did not get ready in time.
         """
-        from .power import plans
 
         names = self.select(*nodes)
-        probes = self._check_wait(wait, names, boot_timeout)
+        self._on(names, self._check_wait(wait, names, boot_timeout), boot_timeout)
+
+    def _on(self, names: list[str], probes: Mapping[str, Probe], boot_timeout: float) -> None:
+        from .power import plans
+
         _run(self._inventory, plans.switch_on(names))
         if probes:
             drive(self._until_ready(probes, boot_timeout), self.clock)
@@ -179,10 +184,9 @@ class Cluster(ClusterBase):
         names = self.select(*nodes)
         _run(self._inventory, plans.cycle(names, validate.seconds("pause", pause)))
 
-    @contextmanager
     def powered(
         self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
-    ) -> Generator[list[Node]]:
+    ) -> AbstractContextManager[list[Node]]:
         """Keeps nodes on for a block: on at its beginning, off after it, whatever happens in it.
 
         Args:
@@ -197,9 +201,14 @@ class Cluster(ClusterBase):
             ClusterHatError: As `on` and `off` do.
         """
         names = self.select(*nodes)
-        self._check_wait(wait, names, boot_timeout)
+        return self._powered(names, self._check_wait(wait, names, boot_timeout), boot_timeout)
+
+    @contextmanager
+    def _powered(
+        self, names: list[str], probes: Mapping[str, Probe], boot_timeout: float
+    ) -> Generator[list[Node]]:
         try:
-            self.on(names, wait=wait, boot_timeout=boot_timeout)
+            self._on(names, probes, boot_timeout)
             yield [self[name] for name in names]
         finally:
             self.off(names)

@@ -145,7 +145,7 @@ class Operation:
             entry = inventory.entries[name]
             with entry.bank.lock:
                 powered[name] = entry.powered
-                if not entry.waiting:
+                if not entry.waiting and entry.asked_by is self:
                     entry.desired = entry.powered
         return powered
 

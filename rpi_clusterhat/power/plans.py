@@ -171,7 +171,7 @@ def _switch_on(nodes: Sequence[str], left: list[str]) -> Plan[None]:
     if again := tuple(n for n in nodes if n in seen.failed):
         yield Retry(again)
     left[:] = [n for n in nodes if not seen.powered[n]]
-    yield from _power_up(left)
+    _raise(*(yield from _power_up(left)))
 
 
 def switch_off(nodes: Sequence[str]) -> Plan[None]:
@@ -199,8 +199,8 @@ def _cycle(nodes: Sequence[str], left: list[str], pause: float) -> Plan[None]:
     if any(seen.powered[n] for n in nodes):
         yield Sleep(pause)
     left[:] = [n for n in nodes if n not in stuck]
-    yield from _power_up(left)
-    _raise(stuck)
+    stuck_off, superseded = yield from _power_up(left)
+    _raise({**stuck, **stuck_off}, superseded)
 
 
 def set_up(nodes: Sequence[str]) -> Plan[bool]:
@@ -266,8 +266,11 @@ def _look(left: list[str], *, desired: bool) -> Plan[Seen]:
     return again.replaced(failed=seen.failed, queued=seen.queued)
 
 
-def _power_up(left: list[str]) -> Plan[None]:
-    """Switches the nodes that are ``left`` on, each in its turn."""
+def _power_up(left: list[str]) -> Plan[tuple[dict[str, StuckLineError], list[str]]]:
+    """Switches the nodes that are ``left`` on, each in its turn.
+
+    Answers with those that still have no power, and why, and those that another caller switched off.
+    """
     superseded: list[str] = []
     stuck: dict[str, StuckLineError] = {}
     if left:
@@ -281,11 +284,7 @@ def _power_up(left: list[str]) -> Plan[None]:
             yield Fail(node, str(error))
             stuck[node] = error
         left.pop(0)
-    _raise(stuck)
-    if superseded:
-        raise SupersededError(
-            f"another caller switched {', '.join(superseded)} off before its turn on the rail came"
-        )
+    return stuck, superseded
 
 
 def _cut(nodes: Sequence[str]) -> Plan[dict[str, StuckLineError]]:
@@ -303,8 +302,12 @@ def _cut(nodes: Sequence[str]) -> Plan[dict[str, StuckLineError]]:
     return stuck
 
 
-def _raise(stuck: Mapping[str, StuckLineError]) -> None:
+def _raise(stuck: Mapping[str, StuckLineError], superseded: Sequence[str] = ()) -> None:
     if stuck:
         raise NodeFailedError("; ".join(f"{node}: {error}" for node, error in stuck.items())) from next(
             iter(stuck.values())
+        )
+    if superseded:
+        raise SupersededError(
+            f"another caller switched {', '.join(superseded)} off before its turn on the rail came"
         )

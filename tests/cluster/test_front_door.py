@@ -15,6 +15,7 @@ from rpi_clusterhat import (
     NodeNameError,
     SettingError,
     State,
+    _cluster_base,
 )
 from rpi_clusterhat.errors import TransientBusError
 from rpi_clusterhat.nodes.probes import Probe, Verdict
@@ -237,3 +238,71 @@ def test_locks_are_per_board(lab: Lab) -> None:
     slow.before = hold_up
     hat.off("p1")
     assert done == [True]
+
+
+def test_each_node_has_its_share_of_the_time(lab: Lab) -> None:
+    bank = lab.memory()
+    hat = lab.v1(bank)
+    probes = {
+        "p1": PowerProbe(bank.levels, 6, from_=10**9),
+        "p2": PowerProbe(bank.levels, 13, from_=3),
+    }
+    with pytest.raises(BootTimeoutError, match=r"^not ready within 7 s: p1: no answer$"):
+        hat.on("p1", "p2", wait=probes.__getitem__, boot_timeout=7)
+    assert (str(hat["p1"].state), str(hat["p2"].state)) == ("on", "ready")
+
+
+def test_powered_checks_its_arguments_where_it_is_called(lab: Lab) -> None:
+    bank = lab.memory()
+    hat = lab.v1(bank)
+    made: list[str] = []
+
+    def make(name: str) -> Probe:
+        made.append(name)
+        return PowerProbe(bank.levels, 6)
+
+    wrong: Any = "probe"
+    with pytest.raises(NodeNameError):
+        hat.powered("p9")
+    with pytest.raises(SettingError):
+        hat.powered("p1", wait=wrong)
+    with hat.powered("p1", wait=make):
+        pass
+    assert made == ["p1"]
+    assert on(bank.levels) == []
+
+
+def test_who_is_cancelled_while_opening_hears_of_that_and_not_of_the_closing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    banks = lab.banks(lab.memory(), lab.memory(), version="1.3")
+    closed: list[str] = []
+
+    def broken() -> None:
+        closed.append("first")
+        raise TransientBusError(121, "gone")
+
+    vars(banks[0].backend)["close"] = broken
+    vars(banks[1].backend)["close"] = lambda: closed.append("second")
+    opening = threading.Event()
+
+    def open_banks(*_: object) -> list[Any]:
+        opening.set()
+        return banks
+
+    monkeypatch.setattr(_cluster_base, "open_banks", open_banks)
+
+    async def work() -> None:
+        async def open_() -> None:
+            await AsyncCluster.open("1.3", lock_dir=lab.lock_dir, clock=lab.clock)
+
+        task = asyncio.ensure_future(open_())
+        await asyncio.sleep(0)
+        opening.wait(10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert closed == ["first", "second"]
+    assert "cannot be closed" in caplog.text

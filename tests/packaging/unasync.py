@@ -49,6 +49,7 @@ PATTERNS = [
     (r"\bawait ", ""),
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bAsyncGenerator\[(.*)\]:", r"Generator[\1]:"),
+    (r"\bAbstractAsyncContextManager\b", "AbstractContextManager"),
     (r"\bAsyncGenerator, Callable\b", "Callable, Generator"),
     (r"\bdrive_async\b", "drive"),
     (r"__a(enter|exit)__", r"__\1__"),

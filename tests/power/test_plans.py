@@ -369,3 +369,13 @@ def test_a_cycle_with_a_stuck_line_switches_the_others_on_again() -> None:
         TakeTurn("p2"),
         SwitchOn("p2"),
     ]
+
+
+def test_a_cycle_tells_of_a_stuck_line_before_a_node_that_was_superseded() -> None:
+    answers: list[tuple[Step, Any]] = [
+        (CUT, StuckLineError("shorted")),
+        (Settle(BOTH), {"p1": True, "p2": False}),
+        (SwitchOn("p2"), False),
+    ]
+    with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
+        drive(cycle(BOTH, ON, 1.5), *answers)

@@ -275,7 +275,7 @@ def test_a_hung_node_is_looked_at_and_started_anew(world: StateFile) -> None:
 
 def test_who_waits_for_a_hung_node_does_not_keep_it_from_being_started_anew(world: StateFile) -> None:
     """A stream of events may be silent for ever."""
-    options = ["--probe", "http", "--probe-timeout", "0.2", "--boot-timeout", "0.3"]
+    options = ["--probe", "http", "--probe-timeout", "0.5", "--boot-timeout", "2"]
     options += ["--timeout-server", "0.4", "--retry-after-failure", "0.1"]
     with proxy_in(world, *options, nodes=1) as proxy, proxy.connect() as connection:
         connection.sendall(b"GET /?sse=1000&interval=0.05 HTTP/1.1\r\nHost: c\r\n\r\n")
