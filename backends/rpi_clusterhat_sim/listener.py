@@ -178,7 +178,8 @@ class _Connection(asyncio.StreamReaderProtocol):
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        super().__init__(asyncio.StreamReader(), self._made)
+        self._input = asyncio.StreamReader()
+        super().__init__(self._input, self._made)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
@@ -187,7 +188,9 @@ class _Connection(asyncio.StreamReaderProtocol):
         super().connection_made(self._gate)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        if exc is not None:
+            self._input.set_exception(exc)
+        super().connection_lost(None)  # asyncio would report an error of a closing that nobody waits for
         self._listener.closed(self)
 
     def _made(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

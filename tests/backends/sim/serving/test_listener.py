@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -105,3 +106,27 @@ def test_many_at_once(running: Running) -> None:
         client.socket.close()
     assert {one["requests"] for one in told} == {1}
     assert max(one["service"]["requests"] for one in told) == 200
+
+
+def test_a_client_that_resets_leaves_no_error_that_nobody_looks_at() -> None:
+    """asyncio would report it at some time later, when the connection is collected."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await writer.wait_closed()
+        done.set()
+
+    async def main() -> None:
+        sock = socket.create_server(("127.0.0.1", 0))
+        listener = Listener(sock, handler)
+        client = socket.create_connection(sock.getsockname(), TIMEOUT)
+        await asyncio.sleep(0.01)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        await asyncio.wait_for(done.wait(), TIMEOUT)
+        listener.abort()
+        await listener.wait_aborted()
+
+    done = asyncio.Event()
+    asyncio.run(main())
