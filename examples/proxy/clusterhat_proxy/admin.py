@@ -36,7 +36,7 @@ from .exchange import date
 from .live import Live
 from .messages import Limits
 from .server import Server, ServerSettings
-from .status import Status
+from .status import ProxyStatus
 from .status_page import status_page
 from .switching import Switching
 
@@ -85,7 +85,7 @@ class Admin:
         self._switching = Switching(pool, options.admin_token)
         self._name = "" if options.admin is None else options.admin.host
         self._metrics = metrics
-        self._status = Status(pool, metrics.requests, proxy, options, addresses)
+        self._status = ProxyStatus(pool, metrics.requests, proxy, options, addresses)
         self._live = Live(self._status)
         pool.subscribe(lambda _: self._live.changed.set())
         self._pages: dict[bytes, Callable[[Exchange], Awaitable[None]]] = {

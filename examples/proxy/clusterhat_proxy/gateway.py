@@ -215,11 +215,11 @@ class Gateway:
         if self._options.cold == "hold":
             return None
         said = _cookie(exchange, _COOKIE)
-        member = self._pool.nodes.get(said.decode("latin-1")) if said else None
-        if member is None or member.is_doubtful or member.in_flight >= self._pool.settings.maxconn:
+        node = self._pool.nodes.get(said.decode("latin-1")) if said else None
+        if node is None or node.is_doubtful or node.in_flight >= self._pool.settings.maxconn:
             return None
-        soon = self._pool.now() - member.on_since <= 2 * self._cookie_age
-        return member.name if member.is_starting or (member.state is PoolState.READY and soon) else None
+        soon = self._pool.now() - node.on_since <= 2 * self._cookie_age
+        return node.name if node.is_starting or (node.state is PoolState.READY and soon) else None
 
     @property
     def _cookie_age(self) -> int:
@@ -228,15 +228,15 @@ class Gateway:
     # Answers of our own -----------------------------------------------------------------------------------
 
     async def _ask_to_wait(self, exchange: Exchange, lease: Lease, answer: str) -> None:
-        member = lease.pooled_node
-        if member is not None and member.state is PoolState.QUEUED:
+        node = lease.pooled_node
+        if node is not None and node.state is PoolState.QUEUED:
             await asyncio.sleep(_MOMENT)  # it gets its power at once where nobody is before it
         estimate = lease.estimate()
         whole = self._pool.boot_time
         again = cold.retry_after(estimate)
         view = cold.Waiting(
             node=lease.node,
-            state=str(member.state) if member else "full",
+            state=str(node.state) if node else "full",
             elapsed=max(0.0, whole - estimate),
             expected=whole,
             queue=max(0, self._pool.waiting - 1),

@@ -13,7 +13,7 @@ from .answers import as_json, one_line
 if TYPE_CHECKING:
     from rpi_clusterhat import PoolState
 
-    from .status import Status
+    from .status import ProxyStatus
 
 __all__ = ["Live"]
 
@@ -33,7 +33,7 @@ HEARTBEAT = 15.0
 class Live:
     """Makes messages while there are viewers. Belongs to the pool's event loop."""
 
-    def __init__(self, state: Status) -> None:
+    def __init__(self, state: ProxyStatus) -> None:
         self.viewers = 0
         self.changed = asyncio.Event()
         """To be set when something has happened; what is only counted is looked for."""

@@ -49,10 +49,10 @@ class PoolMetrics:
         in_flight = gauge("clusterhat_node_in_flight", registry)
         gauge("clusterhat_requests_waiting", registry).set_function(lambda: self._pool.waiting)
         registry.register(_PoweredSeconds(self._pool))
-        for name, member in self._pool.nodes.items():
-            in_flight.labels(name).set_function(partial(_in_flight, member))
+        for name, node in self._pool.nodes.items():
+            in_flight.labels(name).set_function(partial(_in_flight, node))
             for one in _STATES:
-                state.labels(name, str(one)).set_function(partial(_is_in, one, member))
+                state.labels(name, str(one)).set_function(partial(_is_in, one, node))
             # A counter that is there from the beginning has a rate from its first step on.
             for reason in _ON_REASONS:
                 self._power_ups.labels(name, reason)
@@ -79,28 +79,28 @@ class PoolMetrics:
 
     def count_power_ups(self) -> None:
         """Counts the power-ups since the last look; to be called before the counters are read."""
-        for member in self._pool.nodes.values():
-            self._count_power_ups(member)
+        for node in self._pool.nodes.values():
+            self._count_power_ups(node)
 
-    def _count_power_ups(self, member: PooledNode) -> None:
+    def _count_power_ups(self, node: PooledNode) -> None:
         """Counts power-ups by their reason.
 
         The pool counts them without it, and its events have the reason before there is power. So power-ups
         since the last look belong to the reason of the boot that was announced.
         """
-        name = member.name
-        new = member.boots - self._counted[name]
+        name = node.name
+        new = node.boots - self._counted[name]
         if new:
             self._power_ups.labels(name, self._asked_for[name]).inc(new)
             self._counted[name] += new
 
 
-def _in_flight(member: PooledNode) -> float:
-    return member.leases
+def _in_flight(node: PooledNode) -> float:
+    return node.leases
 
 
-def _is_in(state: PoolState, member: PooledNode) -> float:
-    return member.state is state
+def _is_in(state: PoolState, node: PooledNode) -> float:
+    return node.state is state
 
 
 class _PoweredSeconds(Collector):
@@ -114,6 +114,6 @@ class _PoweredSeconds(Collector):
         (metric,) = (metric for metric in METRICS if metric.name == name)
         family = CounterMetricFamily(name, metric.help, labels=metric.labels)
         now = self._pool.now()
-        for node, member in self._pool.nodes.items():
-            family.add_metric((node,), member.powered_for(now))
+        for name, node in self._pool.nodes.items():
+            family.add_metric((name,), node.powered_for(now))
         yield family

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .request_metrics import RequestMetrics
     from .server import Server
 
-__all__ = ["Status"]
+__all__ = ["ProxyStatus"]
 
 
-class Status:
+class ProxyStatus:
     """Belongs to the pool's event loop."""
 
     def __init__(
@@ -68,11 +68,11 @@ class Status:
                 self._read = number
 
     def states(self) -> list[PoolState]:
-        return [member.state for member in self._pool.nodes.values()]
+        return [node.state for node in self._pool.nodes.values()]
 
     def counts(self) -> tuple[object, ...]:
         """Changes with everything that is shown, but not with the time."""
-        nodes = [self._node(member) for member in self._pool.nodes.values()]
+        nodes = [self._node(node) for node in self._pool.nodes.values()]
         return nodes, self._totals(), self._lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,31 +80,31 @@ class Status:
         now = self._pool.now()
         nodes: dict[str, dict[str, Any]] = {}
         for name, line in self._lines["nodes"].items():
-            member = self._pool.nodes[name]
-            nodes[name] = {**line, **self._node(member), **self._times(member, now)}
-            if _knows_more(member.state, powered=line["powered"]):
-                nodes[name]["state"] = str(member.state)
+            node = self._pool.nodes[name]
+            nodes[name] = {**line, **self._node(node), **self._times(node, now)}
+            if _knows_more(node.state, powered=line["powered"]):
+                nodes[name]["state"] = str(node.state)
         uptime = asyncio.get_running_loop().time() - self._started
         return {**self._lines, "nodes": nodes, "proxy": {**self._totals(), "uptime": round(uptime, 3)}}
 
-    def _node(self, member: PooledNode) -> dict[str, Any]:
+    def _node(self, node: PooledNode) -> dict[str, Any]:
         facts: dict[str, Any] = {
-            "in_flight": member.leases,
-            "waiting": member.waiting,
-            "boots": member.boots,
-            "last_boot_seconds": _rounded(member.last_boot),
-            "address": self._addresses.get(member.name),
+            "in_flight": node.leases,
+            "waiting": node.waiting,
+            "boots": node.boots,
+            "last_boot_seconds": _rounded(node.last_boot),
+            "address": self._addresses.get(node.name),
         }
-        if member.failure is not None:
-            facts["failure"] = member.failure
+        if node.failure is not None:
+            facts["failure"] = node.failure
         return facts
 
-    def _times(self, member: PooledNode, now: float) -> dict[str, float | None]:
-        due = self._pool.due_at(member.name)
+    def _times(self, node: PooledNode, now: float) -> dict[str, float | None]:
+        due = self._pool.due_at(node.name)
         return {
-            "last_activity": _rounded(now - member.last_active),
+            "last_activity": _rounded(now - node.last_active),
             "idle_off_in": _rounded(max(0.0, due - now)),
-            "seconds_powered": _rounded(member.powered_for(now)),
+            "seconds_powered": _rounded(node.powered_for(now)),
         }
 
     def _totals(self) -> dict[str, Any]:

@@ -48,13 +48,13 @@ class Switching:
             await asyncio.sleep(WRONG_TOKEN_DELAY)
             await _refuse(exchange, 403, "the token is wrong" if given else "the token is missing")
             return
-        member = self._pool.nodes.get(name)
-        if member is None:
+        node = self._pool.nodes.get(name)
+        if node is None:
             await _refuse(
                 exchange, 404, f"there is no such node; the nodes are {', '.join(self._pool.nodes)}"
             )
             return
-        status, done, detail = self._wake(member) if on else self._rest(member)
+        status, done, detail = self._wake(node) if on else self._power_off(node)
         if not wants_page(exchange):
             result = {"node": name, "done": done, "detail": detail}
             await exchange.reply(status, [NO_STORE], as_json(result) + b"\n", b"application/json")
@@ -63,38 +63,38 @@ class Switching:
         else:
             await _refuse(exchange, status, detail)
 
-    def _wake(self, member: PooledNode) -> tuple[int, bool, str]:
+    def _wake(self, node: PooledNode) -> tuple[int, bool, str]:
         """The status of the answer, whether anything is switched, and what is to be said."""
-        name = member.name
+        name = node.name
         if self._pool.wake(name):
             return 200, True, f"{name} starts"
-        if member.state is PoolState.READY:
+        if node.state is PoolState.READY:
             return 200, False, f"{name} is on"
-        if member.is_starting:
+        if node.is_starting:
             return 200, False, f"{name} starts already"
-        if member.state is PoolState.FAILED:
-            return 409, False, f"{name} failed, and is not used for now: {member.failure}"
-        if member.state is PoolState.STOPPING:
+        if node.state is PoolState.FAILED:
+            return 409, False, f"{name} failed, and is not used for now: {node.failure}"
+        if node.state is PoolState.STOPPING:
             return 409, False, f"{name} is just going off"
         return 409, False, "the proxy is ending"
 
-    def _rest(self, member: PooledNode) -> tuple[int, bool, str]:
-        name = member.name
+    def _power_off(self, node: PooledNode) -> tuple[int, bool, str]:
+        name = node.name
         if self._pool.power_off(name):
             return 200, True, f"{name} goes off"
-        if member.state is PoolState.OFF:
+        if node.state is PoolState.OFF:
             return 200, False, f"{name} is off"
-        if member.state is PoolState.STOPPING:
+        if node.state is PoolState.STOPPING:
             return 200, False, f"{name} goes off already"
-        if member.in_flight:
+        if node.in_flight:
             return (
                 409,
                 False,
-                f"{name} is in use: {member.leases} in flight, {len(member.assigned)} waiting for it",
+                f"{name} is in use: {node.leases} in flight, {len(node.assigned)} waiting for it",
             )
-        if member.is_starting:
+        if node.is_starting:
             return 409, False, f"{name} starts: it can be switched off once it is ready"
-        return 409, False, f"{name} failed, and is not used for now: {member.failure}"
+        return 409, False, f"{name} failed, and is not used for now: {node.failure}"
 
 
 async def _refuse(exchange: Exchange, status: int, detail: str) -> None:
