@@ -253,7 +253,7 @@ class _Gate(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self.shut or self._transport.is_closing()
 
     def close(self) -> None:
         if not self.shut:
