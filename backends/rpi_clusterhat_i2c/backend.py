@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.clock import SYSTEM
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rpi_clusterhat.hardware.backend import OpenRequest
-    from rpi_clusterhat.hardware.locks import FileLock
 
     from .registers import Bus
 
@@ -66,8 +66,7 @@ class I2CBackend:
         known = bus_number(number)
         request.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
         name = f"i2c-{number if known is None else known}-{address:02x}"
-        self._lock_dir, self._lock_name = request.lock_dir, name
-        self._clock = request.clock
+        self._lock = partial(request.lock, name)
         self._direction: int | None = None
         self._expected: int | None = None
         self._closed = False
@@ -164,11 +163,6 @@ class I2CBackend:
         if not self._closed:
             self._closed = True
             self._registers.close()
-
-    def _lock(self) -> FileLock:
-        from rpi_clusterhat.hardware.locks import FileLock, lock_path  # only who writes needs it
-
-        return FileLock(lock_path(self._lock_dir, self._lock_name), clock=self._clock)
 
     def _check_open(self) -> None:
         if self._closed:

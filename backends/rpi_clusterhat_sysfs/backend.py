@@ -15,7 +15,6 @@ from rpi_clusterhat.errors import (
     TransientBusError,
 )
 from rpi_clusterhat.hardware.gpio import access_denied, claim_lines, require_chip_for_expander, stuck_lines
-from rpi_clusterhat.hardware.locks import FileLock, lock_path
 
 from .chips import find_chip, require_export
 from .files import Files
@@ -85,7 +84,7 @@ class SysfsBackend:
         self._expander = request.expander
         # Between seeing that a line is an input and unexporting it, no other program may make it an output.
         name = f"sysfs.{chip.label}.{chip.base}"
-        self._lock = FileLock(lock_path(request.lock_dir, name), timeout=_LOCK, clock=request.clock)
+        self._lock = request.lock(name, timeout=_LOCK)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"exported={sorted(self._exported)}"

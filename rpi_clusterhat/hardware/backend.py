@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
+    from .locks import FileLock
     from .simulation import SimulatedBoard
 
 __all__ = [
@@ -147,6 +148,17 @@ class OpenRequest(Frozen):
 
     A backend that finds the header's chip by itself must not do so then.
     """
+
+    def lock(self, name: str, *, timeout: float = 5.0) -> FileLock:
+        """Returns a lock that all programs share that switch this device.
+
+        Args:
+            name: Names the device, the same in every program: ``i2c-1-20``.
+            timeout: For how many seconds to wait for another holder.
+        """
+        from .locks import FileLock, lock_path  # only who writes needs them
+
+        return FileLock(lock_path(self.lock_dir, name), timeout=timeout, clock=self.clock)
 
     def claim(self, what: str) -> None:
         """Claims a device for this board: two boards on one device would switch each other's nodes.

@@ -22,7 +22,10 @@ from rpi_clusterhat.errors import LockError, LockTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["FileLock", "lock_path"]
+__all__ = ["RECORD_SIZE", "FileLock", "lock_path"]
+
+RECORD_SIZE = 64
+"""Bytes that a lock keeps for whoever holds it."""
 
 RETRY = 0.001
 """Seconds between two attempts to get a lock."""
@@ -148,6 +151,7 @@ class FileLock:
         self.path = path
         self._timeout = timeout
         self._clock = clock
+        self._held: SharedFile | None = None
 
     def __repr__(self) -> str:
         return f"<FileLock {self.path}>"
@@ -173,10 +177,46 @@ class FileLock:
                     self._clock.sleep(RETRY)
                 if file.replaced():
                     continue
+                self._held = file
                 yield
                 return
             finally:
+                if self._held is file:
+                    self._held = None
                 file.close()
+
+    def load(self) -> bytes:
+        """Returns the record as its last holder stored it, ``b""`` where there is none.
+
+        It may be called without holding the lock. Nothing stops a member of the lock's group from writing
+        nonsense: who uses a record checks what it says.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return b""
+        try:
+            return os.pread(fd, RECORD_SIZE, 0).rstrip(b" \0")
+        except OSError:  # such as that of a folder
+            return b""
+        finally:
+            os.close(fd)
+
+    def store(self, record: bytes) -> None:
+        """Replaces the record. Only who holds the lock may do so.
+
+        Args:
+            record: At most `RECORD_SIZE` bytes.
+
+        Raises:
+            LockError: The file cannot be written.
+        """
+        assert len(record) <= RECORD_SIZE
+        assert self._held is not None, "a record is stored by who holds the lock"
+        try:
+            os.pwrite(self._held.fd, record.ljust(RECORD_SIZE), 0)
+        except OSError as error:
+            raise lock_error("write", self.path, error) from error
 
     @staticmethod
     def _try(file: SharedFile) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
 
-from .locks import RETRY, SharedFile, lock_error
+from .locks import RECORD_SIZE, RETRY, SharedFile, lock_error
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
@@ -68,8 +68,6 @@ class Turnstile(Protocol):
         """
         ...
 
-
-RECORD_SIZE = 64
 
 # A turnstile's file: the next ticket's number as text, then the record. The kernel's locks lie far beyond
 # the file's end, where no content is: one byte to draw a ticket, one for the turn, one for each ticket.

@@ -31,6 +31,10 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "rpi-clusterhat.rail-main.lock")
 
 
+def no_space(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 # The lock --------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +91,40 @@ def test_a_lock_file_that_is_replaced_while_one_waits_is_opened_anew(path: str) 
         assert os.path.exists(path)
         with pytest.raises(LockTimeoutError), FileLock(path, timeout=0.0).hold():
             pytest.fail("two hold it")
+
+
+# The record ------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_there_for_the_next_holder_and_for_who_only_looks(path: str) -> None:
+    lock, other = FileLock(path), FileLock(path)
+    assert other.load() == b"", "nobody has held it yet"
+    with lock.hold():
+        assert lock.load() == b""
+        lock.store(b"output 2f")
+    assert other.load() == b"output 2f"
+    with other.hold():
+        other.store(b"31")
+    assert lock.load() == b"31", "nothing of the longer one before it is left"
+
+
+def test_only_a_holder_stores_a_record(path: str) -> None:
+    with pytest.raises(AssertionError, match="by who holds the lock"):
+        FileLock(path).store(b"x")
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link"])
+def test_a_record_is_not_read_from_something_else(path: str, what: str) -> None:
+    in_place_of(path, what)
+    assert FileLock(path).load() == b""
+
+
+def test_a_record_on_a_full_disk(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = FileLock(path)
+    with lock.hold():
+        monkeypatch.setattr(os, "pwrite", no_space)
+        with pytest.raises(LockError, match=rf"cannot write the lock {path}: No space left on device"):
+            lock.store(b"x")
 
 
 # The file --------------------------------------------------------------------------------------------------
@@ -164,11 +202,7 @@ def test_a_folder_that_this_user_may_not_use(
 
 def test_a_full_disk_is_a_lock_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket = FileTurnstile(path).join()
-
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", no_space)
     for call in (lambda: ticket.store(b"x"), FileTurnstile(path).join):
         with pytest.raises(LockError, match=rf"cannot write the lock {path}: No space left on device"):
             call()
