@@ -14,7 +14,7 @@ from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.settings import Option, Parser, parse_bool, parse_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from rpi_clusterhat.clock import Clock
 
@@ -28,6 +28,7 @@ __all__ = [
     "Option",
     "Parser",
     "Plugin",
+    "SupportsDirections",
     "SupportsSetUp",
     "SupportsSimulation",
     "parse_bool",
@@ -78,6 +79,20 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Gives the lines back. It may be called again."""
+        ...
+
+
+@runtime_checkable
+class SupportsDirections(Protocol):
+    """A backend whose lines may be inputs, whose levels nobody drives. One without it drives all its lines.
+
+    An input may read like a line that is on because something pulls it. So the library never takes the level
+    of an input for what was asked for: it writes the line.
+    """
+
+    @property
+    def inputs(self) -> Collection[int]:
+        """The offsets of lines that were inputs at the last `Backend.read`. Empty before the first one."""
         ...
 
 
