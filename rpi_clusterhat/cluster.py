@@ -79,7 +79,7 @@ class Cluster(ClusterBase):
             nodes: How many of the HAT's sockets are in use (4).
             spacing: Seconds between two power-ups (2.0).
             rail: The name of the supply; boards with the same name keep the spacing together.
-            lock_dir: The folder where processes share locks (``/run/lock``).
+            lock_dir: The folder where processes share locks (``/run/rpi-clusterhat``).
             config: The path of a TOML file to read instead of the usual ones.
             clock: The clock that waits go by.
 

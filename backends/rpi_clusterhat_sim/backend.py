@@ -90,13 +90,12 @@ class SimBackend:
     def is_set_up(self) -> bool:
         return self._is_set_up
 
-    @property
-    def private_rail(self) -> str | None:
-        """The name of this world's rails among those that processes share.
+    def rail_lock(self, rail: str) -> str | None:
+        """Returns the path of the lock of one of this world's rails.
 
         It is None for a world that is in this process only.
         """
-        return self._shared.private_rail
+        return self._shared.rail_lock(rail)
 
     @property
     def simulation(self) -> SimBoard:

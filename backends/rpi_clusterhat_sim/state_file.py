@@ -62,17 +62,15 @@ class StateFile:
         self._watchers: list[Callable[[World], None]] = []
         self._boot = _this_boot() if boot is None else boot
         self._folder, name = os.path.split(self.path)
-        self._lock = FileLock(lock_path(self._folder, f"sim-{name}"))
+        self._lock = FileLock(lock_path(self._folder, f"sim-{name}"), guarded=False)
 
     def __repr__(self) -> str:
         return f"<StateFile {self.path}>"
 
-    @property
-    def private_rail(self) -> str:
+    def rail_lock(self, rail: str) -> str:
         """The rails of this file's world are those of all who name this file."""
-        from hashlib import blake2s
-
-        return f"sim-{blake2s(os.fsencode(self.path), digest_size=8).hexdigest()}"
+        folder, name = os.path.split(self.path)
+        return lock_path(folder, f"sim-{name}.rail-{rail}")
 
     @contextmanager
     def look(self) -> Generator[World]:

@@ -46,8 +46,7 @@ RAIL = "main"
 class WorldSource(Protocol):
     """Where a world is: a `World` itself, or a `rpi_clusterhat_sim.state_file.StateFile`."""
 
-    @property
-    def private_rail(self) -> str | None: ...
+    def rail_lock(self, rail: str) -> str | None: ...
     def look(self) -> AbstractContextManager[World]: ...
     def change(self) -> AbstractContextManager[World]: ...
     def watch(self, callback: Callable[[World], None]) -> Callable[[], None]: ...
@@ -59,15 +58,16 @@ class World:
     ``history`` is how many events are kept; None for all.
     """
 
-    private_rail: str | None = None
-    """Nobody outside this process can reach its rails."""
-
     def __init__(
         self, *, clock: Clock = SYSTEM, ambient: float = AMBIENT, history: int | None = HISTORY
     ) -> None:
         self.timeline = Timeline(clock, ambient, history)
         """For the modules of this package."""
         self.banks: dict[str, SimBank] = {}
+
+    def rail_lock(self, rail: str) -> None:
+        """None: nobody outside this process can reach its rails."""
+        del rail
 
     def __repr__(self) -> str:
         return f"<World of {len(self.banks)} banks and {len(self.timeline.consumers)} nodes>"

@@ -121,11 +121,14 @@ class SupportsSetUp(Protocol):
 class SupportsSimulation(Protocol):
     """A backend that plays a board instead of driving one, and what the floors above need to know of it."""
 
-    @property
-    def private_rail(self) -> str | None:
-        """The name of its rail among those that processes share, which is not the controller's.
+    def rail_lock(self, rail: str) -> str | None:
+        """Returns the path of the lock by which processes share a rail, which is none of the controller's.
 
-        It is None for a rail that no other process can reach.
+        Args:
+            rail: The rail's name.
+
+        Returns:
+            The path, or None for a rail that no other process can reach.
         """
         ...
 

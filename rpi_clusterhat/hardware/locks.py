@@ -1,28 +1,22 @@
-"""Locks that all processes share, also those of different users.
-
-A lock is a small file in the system's lock folder. Everyone may read and write it: two users who may both
-switch nodes must use the same lock. The kernel holds the locks, so a lock ends with its process, however that
-ends. Nothing here trusts what a file contains.
-"""
+"""A lock for moments that all processes share."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
-import threading
-import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.clock import SYSTEM, Clock
 from rpi_clusterhat.errors import LockError, LockTimeoutError
 
+from .lock_files import SharedFile, lock_error, lock_path
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["RECORD_SIZE", "FileLock", "lock_path"]
+__all__ = ["RECORD_SIZE", "RETRY", "FileLock", "Patience", "going_ahead", "lock_path"]
 
 RECORD_SIZE = 64
 """Bytes that a lock keeps for whoever holds it."""
@@ -30,110 +24,50 @@ RECORD_SIZE = 64
 RETRY = 0.001
 """Seconds between two attempts to get a lock."""
 
+_HURRY = 2.0
+"""Seconds to wait for a lock without which it goes ahead: longer than any holder needs who is alive."""
 
-def lock_path(folder: str, name: str) -> str:
-    """Returns the path of a lock's file. Characters that a file name should not have become ``_``."""
-    safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
-    return os.path.join(folder, f"rpi-clusterhat.{safe}.lock")
+_missed: ContextVar[list[LockError | LockTimeoutError] | None] = ContextVar("missed", default=None)
 
 
-class _Descriptors:
-    """The open files of a process's locks, so that a forked child can drop its copies.
+@contextmanager
+def going_ahead() -> Generator[list[LockError | LockTimeoutError]]:
+    """Has `FileLock.hold` go ahead without a lock that it cannot get, in this thread and block.
 
-    A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
-    locks of a parent that was killed.
+    It is for what must not fail: a read, and the power-off of a node.
+
+    Yields:
+        Why locks could not be had; empty where all could.
+    """
+    missed: list[LockError | LockTimeoutError] = []
+    token = _missed.set(missed)
+    try:
+        yield missed
+    finally:
+        _missed.reset(token)
+
+
+class Patience:
+    """How long one has waited for others.
+
+    A moment in which nobody could act does not count: while the machine was suspended, no other program could
+    give way.
     """
 
-    def __init__(self) -> None:
-        self._files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
-        os.register_at_fork(after_in_child=self._drop)
+    MOMENT = 1.0
+    """Seconds that count at most between two looks."""
 
-    def add(self, file: SharedFile) -> None:
-        self._files.add(file)
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = clock.now()
+        self._waited = 0.0
 
-    def _drop(self) -> None:
-        for file in list(self._files):
-            file.close()
-
-
-class SharedFile:
-    """One opening of a lock file, closed with its last reference."""
-
-    fd = -1
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = _open_shared(path)
-        _descriptors.add(self)
-
-    def replaced(self) -> bool:
-        """Whether the path names another file by now: whoever opens it next would not meet us."""
-        try:
-            ours, theirs = os.fstat(self.fd), os.stat(self.path, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        return (ours.st_ino, ours.st_dev) != (theirs.st_ino, theirs.st_dev)
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    __del__ = close
-
-
-_descriptors = _Descriptors()
-
-
-def _open_shared(path: str) -> int:
-    for _ in range(100):
-        try:
-            # Never O_CREAT on a path that may exist: the kernel's fs.protected_regular refuses that for
-            # another user's file in a sticky folder, even where plain opening is allowed.
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            _create_shared(path)
-        except OSError as error:
-            raise lock_error("open", path, error) from error
-        else:
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
-            os.close(fd)
-            raise LockError(errno.EINVAL, f"{path} is not a regular file: remove it")
-    raise LockError(errno.EAGAIN, f"{path} is removed as fast as it is made: find out by whom")
-
-
-def _create_shared(path: str) -> None:
-    """Makes the file whole under another name first: it appears with its mode, or not at all."""
-    draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
-    try:
-        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:  # left by a process of the same number that was killed right here
-        os.unlink(draft)
-        return
-    except OSError as error:
-        raise lock_error("create", path, error) from error
-    try:
-        os.fchmod(fd, 0o666)
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another process was faster: its file is as good
-    except OSError as error:
-        raise lock_error("create", path, error) from error
-    finally:
-        os.close(fd)
-        os.unlink(draft)
-
-
-def lock_error(verb: str, path: str, error: OSError) -> LockError:
-    folder = os.path.dirname(path)
-    if isinstance(error, PermissionError):
-        hint = f"make {folder} writable for this user, or name another folder with lock_dir"
-    elif isinstance(error, FileNotFoundError):
-        hint = f"{folder} does not exist: create it, or name another folder with lock_dir"
-    else:
-        hint = error.strerror or "unknown error"
-    return LockError(error.errno or errno.EIO, f"cannot {verb} the lock {path}: {hint}")
+    def waited(self) -> float:
+        """Returns the seconds since this was made, as far as they count."""
+        now = self._clock.now()
+        self._waited += min(now - self._last, self.MOMENT)
+        self._last = now
+        return self._waited
 
 
 class FileLock:
@@ -145,12 +79,16 @@ class FileLock:
         path: The lock's file; see `lock_path`.
         timeout: For how many seconds to wait for another holder.
         clock: What to wait with.
+        guarded: Whether strangers must be kept out: False for what no strangers can be harmed by.
     """
 
-    def __init__(self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM, guarded: bool = True
+    ) -> None:
         self.path = path
         self._timeout = timeout
         self._clock = clock
+        self._guarded = guarded
         self._held: SharedFile | None = None
 
     def __repr__(self) -> str:
@@ -162,28 +100,52 @@ class FileLock:
 
         Raises:
             LockTimeoutError: Another holder has kept it for the whole time-out.
-            LockError: The file cannot be opened or made.
+            LockError: The file cannot be opened or made, or others could forge it.
         """
-        deadline = self._clock.now() + self._timeout
+        missed = _missed.get()
+        try:
+            file = self._take(self._timeout if missed is None else min(self._timeout, _HURRY))
+        except (LockError, LockTimeoutError) as error:
+            if missed is None:
+                raise
+            missed.append(error)
+            yield
+            return
+        try:
+            self._held = file
+            yield
+        finally:
+            if self._held is file:
+                self._held = None
+            file.close()
+
+    def _take(self, timeout: float) -> SharedFile:
+        patience = Patience(self._clock)
         while True:
-            file = SharedFile(self.path)
+            file = SharedFile(self.path, guarded=self._guarded)
             try:
                 while not self._try(file):
-                    if self._clock.now() >= deadline:
+                    if patience.waited() >= timeout:
                         raise LockTimeoutError(
-                            f"another process has held the lock {self.path} for {self._timeout:g} s: "
+                            f"another process has held the lock {self.path} for {timeout:g} s: "
                             f"see who with 'fuser {self.path}'"
                         )
                     self._clock.sleep(RETRY)
-                if file.replaced():
-                    continue
-                self._held = file
-                yield
-                return
-            finally:
-                if self._held is file:
-                    self._held = None
+                if not file.replaced():
+                    return file
+            except BaseException:
                 file.close()
+                raise
+            file.close()
+
+    def _try(self, file: SharedFile) -> bool:
+        try:
+            fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise lock_error("take", self.path, error) from error
+        return True
 
     def load(self) -> bytes:
         """Returns the record as its last holder stored it, ``b""`` where there is none.
@@ -203,25 +165,21 @@ class FileLock:
             os.close(fd)
 
     def store(self, record: bytes) -> None:
-        """Replaces the record. Only who holds the lock may do so.
+        """Replaces the record, in the block of `hold`.
+
+        It never fails: where the record cannot be kept, such as on a full file system, there is none then.
+        Nor is there one where `hold` went ahead without the lock.
 
         Args:
             record: At most `RECORD_SIZE` bytes.
-
-        Raises:
-            LockError: The file cannot be written.
         """
         assert len(record) <= RECORD_SIZE
-        assert self._held is not None, "a record is stored by who holds the lock"
+        file = self._held
+        if file is None:
+            assert _missed.get(), "a record is stored by who holds the lock"
+            return
         try:
-            os.pwrite(self._held.fd, record.ljust(RECORD_SIZE), 0)
-        except OSError as error:
-            raise lock_error("write", self.path, error) from error
-
-    @staticmethod
-    def _try(file: SharedFile) -> bool:
-        try:
-            fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            os.pwrite(file.fd, record.ljust(RECORD_SIZE), 0)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file.fd, 0)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
 
-from .locks import RECORD_SIZE, RETRY, SharedFile, lock_error
+from .lock_files import SharedFile, lock_error
+from .locks import RECORD_SIZE, RETRY, Patience
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
@@ -78,16 +79,16 @@ _TURN = _DRAW + 1
 _TICKETS = 1 << 33
 
 
-def _lock_range(fd: int, kind: int, start: int, length: int) -> bool:
+def _lock_range(file: SharedFile, kind: int, start: int, length: int) -> bool:
     """Locks bytes for this open file (OFD lock), or returns False at once where another holds them."""
     # struct flock with 64-bit offsets, in this platform's own alignment. Source: fcntl(2).
     request = struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, request)
+        fcntl.fcntl(file.fd, fcntl.F_OFD_SETLK, request)
     except OSError as error:
         if error.errno in _BUSY:
             return False
-        raise
+        raise lock_error("take", file.path, error) from error
     return True
 
 
@@ -110,12 +111,16 @@ class FileTurnstile:
         path: The turnstile's file; see `lock_path`.
         timeout: For how many seconds to wait for another process that is joining.
         clock: What to wait with.
+        guarded: Whether strangers must be kept out; see `rpi_clusterhat.hardware.locks.FileLock`.
     """
 
-    def __init__(self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, path: str, *, timeout: float = 5.0, clock: Clock = SYSTEM, guarded: bool = True
+    ) -> None:
         self.path = path
         self._timeout = timeout
         self._clock = clock
+        self._guarded = guarded
 
     def __repr__(self) -> str:
         return f"<FileTurnstile {self.path}>"
@@ -125,7 +130,7 @@ class FileTurnstile:
 
     def draw(self) -> tuple[SharedFile, int]:
         """Draws a ticket: opens the file, and locks the byte of the next number in it."""
-        file = SharedFile(self.path)
+        file = SharedFile(self.path, guarded=self._guarded)
         try:
             number = self._draw(file)
         except BaseException:
@@ -134,9 +139,9 @@ class FileTurnstile:
         return file, number
 
     def _draw(self, file: SharedFile) -> int:
-        deadline = self._clock.now() + self._timeout
-        while not _lock_range(file.fd, fcntl.F_WRLCK, _DRAW, 1):
-            if self._clock.now() >= deadline:
+        patience = Patience(self._clock)
+        while not _lock_range(file, fcntl.F_WRLCK, _DRAW, 1):
+            if patience.waited() >= self._timeout:
                 raise LockTimeoutError(
                     f"another process has been drawing a ticket from {self.path} for {self._timeout:g} s: "
                     f"see who with 'fuser {self.path}'"
@@ -144,10 +149,10 @@ class FileTurnstile:
             self._clock.sleep(RETRY)
         text = os.pread(file.fd, _NUMBER_SIZE, _NUMBER_AT)
         number = int(text) if text.isdigit() and int(text) < 1 << 60 else 0
-        while not _lock_range(file.fd, fcntl.F_WRLCK, _TICKETS + number, 1):
+        while not _lock_range(file, fcntl.F_WRLCK, _TICKETS + number, 1):
             number += 1
         _write(file, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
-        _lock_range(file.fd, fcntl.F_UNLCK, _DRAW, 1)
+        _lock_range(file, fcntl.F_UNLCK, _DRAW, 1)
         return number
 
 
@@ -164,17 +169,17 @@ class _FileTicket:
     def is_first(self) -> bool:
         if self._first:
             return True
-        fd = self._file.fd
+        file = self._file
         if self._number:
-            if not _lock_range(fd, fcntl.F_RDLCK, _TICKETS, self._number):
+            if not _lock_range(file, fcntl.F_RDLCK, _TICKETS, self._number):
                 return False
             # Asked, and let go again: a number that was damaged meanwhile must find its byte free.
-            _lock_range(fd, fcntl.F_UNLCK, _TICKETS, self._number)
+            _lock_range(file, fcntl.F_UNLCK, _TICKETS, self._number)
         # The turn has a lock of its own, so that a damaged number can spoil the order, never the exclusion.
-        if not _lock_range(fd, fcntl.F_WRLCK, _TURN, 1):
+        if not _lock_range(file, fcntl.F_WRLCK, _TURN, 1):
             return False
-        if self._file.replaced():
-            self._file.close()
+        if file.replaced():
+            file.close()
             self._file, self._number = self._turnstile.draw()
             return False
         self._first = True

@@ -67,23 +67,28 @@ class _Rails:
         self._lock = threading.Lock()
 
     def get(self, name: str, backend: Backend) -> Rail:
-        # A simulated rail is not the controller's: it says whose it is, or None for nobody else's.
-        private = backend.private_rail if isinstance(backend, SupportsSimulation) else ""
-        key = f"{name}.{private}" if private else name if private == "" else f"private {name}"
+        # A simulated rail is not the controller's, and no stranger is harmed where it is held up.
+        guarded = not isinstance(backend, SupportsSimulation)
+        if isinstance(backend, SupportsSimulation):
+            path = backend.rail_lock(name)
+        else:
+            from rpi_clusterhat.hardware.lock_files import lock_path
+
+            path = lock_path(self._settings.lock_dir, f"rail-{name}")
+        key = f"alone {name}" if path is None else path
         with self._lock:
             if key not in self._rails:
-                self._rails[key] = self._make(key, shared=private is not None)
+                self._rails[key] = self._make(path, guarded=guarded)
             return self._rails[key]
 
-    def _make(self, key: str, *, shared: bool) -> Rail:
-        from rpi_clusterhat.hardware.locks import lock_path
+    def _make(self, path: str | None, *, guarded: bool) -> Rail:
         from rpi_clusterhat.hardware.turnstile import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile
 
         from .rail import Rail
 
         turnstile = (
-            FileTurnstile(lock_path(self._settings.lock_dir, f"rail-{key}"), clock=self._clock)
-            if shared and LOCKS_ARE_SHARED
+            FileTurnstile(path, clock=self._clock, guarded=guarded)
+            if path is not None and LOCKS_ARE_SHARED
             else LocalTurnstile()
         )
         return Rail(turnstile, self._clock, self._settings.spacing)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import LockTimeoutError
+from rpi_clusterhat.hardware.locks import Patience
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
@@ -85,8 +86,9 @@ class Turn:
         self._spacing = spacing
         self._go_at: float | None = None
         self._under_way = False
-        self._seen: tuple[bytes, float] = (b"", clock.now())
-        """The entry as others left it, and since when it has been so."""
+        self._seen = b""
+        """The entry as others left it."""
+        self._patience = Patience(clock)
 
     def remaining(self) -> float:
         """Seconds to let pass before asking again; 0.0 when it is this one's turn now. Never waits.
@@ -94,10 +96,9 @@ class Turn:
         Raises `LockTimeoutError` when whoever is before this one has neither switched a node on nor left for
         a minute longer than the spacing: a program that was stopped, say.
         """
-        now = self._clock.now()
         if self._go_at is None:
             if not self._ticket.is_first():
-                self._check_progress(now)
+                self._check_progress()
                 return max(_POLL_MIN, min(_POLL_MAX, self._spacing / 10))
             now = self._clock.now()
             last = PowerUp.decode(self._ticket.load())
@@ -105,15 +106,15 @@ class Turn:
             if last is not None and self._go_at == now + self._spacing:
                 # Kept, so that one who dies while waiting does not make the next wait from the start.
                 self._ticket.store(PowerUp(now, pending=False).encode())
-        return max(0.0, self._go_at - now)
+        return max(0.0, self._go_at - self._clock.now())
 
-    def _check_progress(self, now: float) -> None:
+    def _check_progress(self) -> None:
         entry = self._ticket.load()
-        if entry != self._seen[0]:
-            self._seen = entry, now
-        elif now - self._seen[1] > self._spacing + _PATIENCE:
+        if entry != self._seen:
+            self._seen, self._patience = entry, Patience(self._clock)
+        elif (waited := self._patience.waited()) > self._spacing + _PATIENCE:
             raise LockTimeoutError(
-                f"another program has kept its place on the rail for {now - self._seen[1]:.0f} s and "
+                f"another program has kept its place on the rail for {waited:.0f} s and "
                 f"switches nothing on ({self._ticket!r}): see with 'fuser' who has that file open"
             )
 

@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 from .library import (
+    DEFAULT_LOCK_DIR,
     DEFAULT_SPACING,
     ENV_PREFIX,
     BoardSettings,
     Settings,
-    default_lock_dir,
     load_settings,
 )
 from .option import Option, Parser, parse_bool, parse_int
 from .sources import Given, Origin, parse_pairs
 
 __all__ = [
+    "DEFAULT_LOCK_DIR",
     "DEFAULT_SPACING",
     "ENV_PREFIX",
     "BoardSettings",
@@ -26,7 +27,6 @@ __all__ = [
     "Origin",
     "Parser",
     "Settings",
-    "default_lock_dir",
     "load_settings",
     "parse_bool",
     "parse_int",

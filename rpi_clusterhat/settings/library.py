@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
+    "DEFAULT_LOCK_DIR",
     "DEFAULT_SPACING",
     "ENV_PREFIX",
     "OPTIONS",
     "BoardSettings",
     "Settings",
-    "default_lock_dir",
     "load_settings",
 ]
 
@@ -45,18 +45,12 @@ VENDOR_FILE = "/etc/default/clusterctrl"
 DEFAULT_SPACING = 2.0
 """Seconds between two power-ups, as in the programs that this library succeeds."""
 
+DEFAULT_LOCK_DIR = "/run/rpi-clusterhat"
+"""The one place where all programs on a machine find the same locks. ``rpi-clusterhat setup`` makes it."""
+
 _FILES = ("~/.config/rpi-clusterhat.toml", "/etc/rpi-clusterhat.toml")
 _SPACING_MOST = 3600.0
 _RAIL_MOST = 64
-
-
-def default_lock_dir() -> str:
-    """Returns ``/run/lock``, or the temporary folder where there is none."""
-    if os.path.isdir("/run/lock"):
-        return "/run/lock"
-    import tempfile
-
-    return tempfile.gettempdir()
 
 
 # The table -----------------------------------------------------------------------------------------------
@@ -172,7 +166,7 @@ def load_settings(
     ]
     top = _merge(layers)
     spacing = top["spacing"].value if "spacing" in top else DEFAULT_SPACING
-    lock_dir = top["lock_dir"].value if "lock_dir" in top else default_lock_dir()
+    lock_dir = top["lock_dir"].value if "lock_dir" in top else DEFAULT_LOCK_DIR
     origins: dict[str, Origin] = {name: top[name].origin for name in ("spacing", "lock_dir") if name in top}
     return Settings(tuple(_boards(layers, top)), spacing, lock_dir, file, origins)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat.settings import default_lock_dir
+from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_nothing_said(load: Load) -> None:
     settings = load()
-    assert (settings.spacing, settings.lock_dir) == (2.0, default_lock_dir())
+    assert (settings.spacing, settings.lock_dir) == (2.0, DEFAULT_LOCK_DIR)
     [one] = settings.boards
     assert (one.version, one.backend, one.nodes, one.rail, dict(one.options)) == (
         None,

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rpi_clusterhat.errors import LockError, LockTimeoutError
-from rpi_clusterhat.hardware.locks import FileLock, lock_path
-from rpi_clusterhat.hardware.turnstile import FileTurnstile
-from rpi_clusterhat.settings import default_lock_dir
+from rpi_clusterhat.hardware.locks import FileLock, Patience, going_ahead
 from rpi_clusterhat.testing import FakeClock
+from tests.hardware.odd_files import in_place_of, no_space
+from tests.hardware.threads import run
 
 if TYPE_CHECKING:
-    import contextlib
-    from collections.abc import Callable
     from pathlib import Path
-
-from tests.hardware.threads import run
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "rpi-clusterhat.rail-main.lock")
-
-
-def no_space(*_: object) -> int:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # The lock --------------------------------------------------------------------------------------------------
@@ -119,139 +108,86 @@ def test_a_record_is_not_read_from_something_else(path: str, what: str) -> None:
     assert FileLock(path).load() == b""
 
 
-def test_a_record_on_a_full_disk(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_kept_leaves_none(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = FileLock(path)
     with lock.hold():
+        lock.store(b"old")
         monkeypatch.setattr(os, "pwrite", no_space)
-        with pytest.raises(LockError, match=rf"cannot write the lock {path}: No space left on device"):
-            lock.store(b"x")
+        lock.store(b"new")
+    assert lock.load() == b"", "an old one would tell of what is not so any more"
 
 
-# The file --------------------------------------------------------------------------------------------------
+# What must not fail ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
-def test_everybody_may_take_part(path: str, umask: int) -> None:
-    before = os.umask(umask)
-    try:
-        with FileLock(path).hold():
-            pass
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o666
-    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)], "no draft is left"
+def test_what_must_not_fail_goes_ahead_without_a_lock_that_cannot_be_had(tmp_path: Path) -> None:
+    lock = FileLock(str(tmp_path / "no" / "x.lock"))
+    with going_ahead() as missed, lock.hold():
+        lock.store(b"worth nothing")
+    assert [type(error) for error in missed] == [LockError]
+    assert lock.load() == b""
+    with pytest.raises(LockError), lock.hold():
+        pytest.fail("the lock cannot be had")
 
 
-def test_the_files_name(tmp_path: Path) -> None:
-    assert lock_path("/run/lock", "i2c-1-20") == "/run/lock/rpi-clusterhat.i2c-1-20.lock"
-    assert lock_path("/run/lock", "../x y/\0") == "/run/lock/rpi-clusterhat..._x_y__.lock"
-
-
-def in_place_of(path: str, what: str) -> None:
-    if what == "folder":
-        os.mkdir(path)
-    elif what == "pipe":
-        os.mkfifo(path)
-    else:
-        target = f"{path}.target"
-        with open(target, "w", encoding="ascii") as file:
-            file.write("precious")
-        os.symlink(target, path)
-
-
-@pytest.mark.parametrize("what", ["folder", "pipe", "link"])
-@pytest.mark.parametrize("kind", ["lock", "turnstile"])
-def test_something_else_in_the_files_place_is_refused(path: str, what: str, kind: str) -> None:
-    in_place_of(path, what)
-    take = FileLock(path).hold().__enter__ if kind == "lock" else FileTurnstile(path).join
-    with pytest.raises(LockError) as caught:
-        take()
-    assert path in str(caught.value)
-    assert "\n" not in str(caught.value)
-    if what == "link":
-        with open(f"{path}.target", encoding="ascii") as file:
-            assert file.read() == "precious"
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    path = str(tmp_path / "no" / "x.lock")
-    with pytest.raises(LockError) as caught:
-        FileTurnstile(path).join()
-    assert caught.value.errno == errno.ENOENT
-    assert str(caught.value) == (
-        f"cannot create the lock {path}: {tmp_path}/no does not exist: create it, "
-        "or name another folder with lock_dir"
-    )
-
-
-def test_a_folder_that_this_user_may_not_use(
-    tmp_path: Path, as_nobody: Callable[[], contextlib.AbstractContextManager[None]]
-) -> None:
-    folder = tmp_path / "locks"
-    folder.mkdir()
-    folder.chmod(0o000)
-    try:
-        with as_nobody(), pytest.raises(LockError) as caught:
-            FileTurnstile(str(folder / "x.lock")).join()
-    finally:
-        folder.chmod(0o700)
-    assert caught.value.errno == errno.EACCES
-    assert str(folder / "x.lock") in str(caught.value)
-    assert f"make {folder} writable for this user" in str(caught.value)
-
-
-def test_a_full_disk_is_a_lock_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticket = FileTurnstile(path).join()
-    monkeypatch.setattr(os, "pwrite", no_space)
-    for call in (lambda: ticket.store(b"x"), FileTurnstile(path).join):
-        with pytest.raises(LockError, match=rf"cannot write the lock {path}: No space left on device"):
-            call()
-    monkeypatch.undo()
-    ticket.close()
-    assert FileTurnstile(path).join().is_first()
-
-
-def test_a_draft_that_a_killed_process_left_is_removed(path: str) -> None:
-    draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
-    with open(draft, "wb"):
+def test_what_must_not_fail_waits_for_a_holder_but_not_for_long(path: str) -> None:
+    clock = FakeClock()
+    with FileLock(path).hold(), going_ahead() as missed, FileLock(path, timeout=60.0, clock=clock).hold():
         pass
-    with FileLock(path).hold():
+    assert [type(error) for error in missed] == [LockTimeoutError]
+    assert clock.now() == pytest.approx(1002.0, abs=0.01)
+
+
+def test_what_must_not_fail_still_takes_a_lock_that_can_be_had(path: str) -> None:
+    with going_ahead() as missed, FileLock(path).hold(), pytest.raises(LockTimeoutError):
+        other(path)
+    assert missed == []
+
+
+def other(path: str) -> None:
+    """Another thread: what goes ahead in this one does not in others."""
+    caught: list[BaseException] = []
+
+    def hold() -> None:
+        try:
+            with FileLock(path, timeout=0.0).hold():
+                pass
+        except LockTimeoutError as error:
+            caught.append(error)
+
+    run([hold])
+    for error in caught:
+        raise error
+
+
+# Patience --------------------------------------------------------------------------------------------------
+
+
+def test_a_suspend_of_the_machine_does_not_use_patience_up() -> None:
+    clock = FakeClock()
+    patience = Patience(clock)
+    clock.advance(0.5)
+    assert patience.waited() == 0.5
+    clock.advance(3600.0)
+    assert patience.waited() == 1.5
+    clock.advance(0.25)
+    assert patience.waited() == 1.75
+
+
+def test_a_lock_is_waited_for_across_a_suspend(path: str) -> None:
+    held = FileLock(path).hold()
+    held.__enter__()
+
+    class Suspended(FakeClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.now() < 1001.0:
+                self.advance(3600.0)
+            elif self.now() > 4602.0:
+                held.__exit__(None, None, None)
+
+    with FileLock(path, clock=Suspended()).hold():
         pass
-    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
-
-
-def test_a_file_that_somebody_keeps_removing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = os.link
-
-    def link_and_lose(source: str, target: str) -> None:
-        link(source, target)
-        os.unlink(target)
-
-    monkeypatch.setattr(os, "link", link_and_lose)
-    with pytest.raises(LockError, match="is removed as fast as it is made"):
-        FileTurnstile(path).join()
-
-
-def test_another_process_that_is_faster_makes_a_file_that_is_as_good(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def too_late(source: str, target: str) -> None:
-        with open(target, "wb"):
-            pass
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-    monkeypatch.setattr(os, "link", too_late)
-    assert FileTurnstile(path).join().is_first()
-    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
-
-
-def test_where_the_locks_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    there = ["/run/lock"]
-    monkeypatch.setattr(os.path, "isdir", there.__contains__)
-    assert default_lock_dir() == "/run/lock"
-    there.clear()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
-    assert default_lock_dir() == str(tmp_path)
 
 
 # Children --------------------------------------------------------------------------------------------------

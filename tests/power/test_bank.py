@@ -58,7 +58,11 @@ class World:
                 raise fails
             backend = self._make(holds_levels=holds)
             if rail != "":
-                vars(backend).update(private_rail=rail, simulation=None, addresses=dict)
+                vars(backend).update(
+                    rail_lock=lambda name: rail and f"{self.lock_dir}/{rail}-{name}",
+                    simulation=None,
+                    addresses=dict,
+                )
             self.opened.append((name, backend))
             return backend
 
@@ -246,7 +250,7 @@ def test_a_private_rail_is_not_the_controllers(world: World) -> None:
     assert rails[1] is rails[2]
     assert len({id(rail) for rail in rails}) == 4
     assert "LocalTurnstile" in repr(rails[1])
-    assert "rail-main.w1.lock" in repr(rails[4])
+    assert "w1-main" in repr(rails[4])
 
 
 def test_a_cluster_is_opened_by_its_settings(

@@ -22,11 +22,13 @@ from rpi_clusterhat.power.rail import Rail
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-__all__ = ["USERS", "Child", "Entry", "Journal", "LoggingBackend", "forked", "open_logging", "public_folder"]
+__all__ = ["USERS", "Child", "Entry", "Journal", "LoggingBackend", "forked", "lock_folder", "open_logging"]
 
 BOARD = board("1.2")
 USERS = (65534, 12345) if os.getuid() == 0 else (os.getuid(),)
 """Who the processes are: two ordinary users where this one may become any, else only this one."""
+GROUP = 54321 if os.getuid() == 0 else os.getgid()
+"""Those who may switch: these users are in it, with no other group in common."""
 
 
 class Entry(NamedTuple):
@@ -112,9 +114,14 @@ def open_cluster(
 
 
 class Child:
-    """A forked process that runs a function and then ends, with code 0 where it raised nothing."""
+    """A forked process that runs a function and then ends, with code 0 where it raised nothing.
 
-    def __init__(self, work: Callable[[], object], user: int | None = None) -> None:
+    ``user`` is in the `GROUP` unless it is a ``stranger``.
+    """
+
+    def __init__(
+        self, work: Callable[[], object], user: int | None = None, *, stranger: bool = False
+    ) -> None:
         self._ended: int | None = None
         self.stopped = False
         self.pid = os.fork()
@@ -122,7 +129,7 @@ class Child:
             code = 1
             try:
                 if user is not None and user != os.getuid():
-                    os.setgroups([])
+                    os.setgroups([] if stranger else [GROUP])
                     os.setgid(user)
                     os.setuid(user)
                 work()
@@ -176,8 +183,9 @@ def forked(works: Sequence[Callable[[], object]]) -> Generator[list[Child]]:
 
 
 @contextmanager
-def public_folder() -> Generator[str]:
-    """A folder such as /run/lock: everyone may make files there, and remove only his own."""
+def lock_folder() -> Generator[str]:
+    """A folder such as /run/rpi-clusterhat: a group's, closed to all others."""
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o1777)
+        os.chown(folder, -1, GROUP)
+        os.chmod(folder, 0o2770)
         yield folder

@@ -14,7 +14,7 @@ import pytest
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.hardware.locks import lock_path
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
-from tests.safety.processes import USERS, Child, Entry, Journal, open_cluster, public_folder
+from tests.safety.processes import USERS, Child, Entry, Journal, lock_folder, open_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def check_turns(ups: list[Entry], pids: set[int]) -> None:
 
 def test_killed_and_stopped_processes_of_two_users_keep_the_spacing() -> None:
     rng = random.Random(20)
-    with public_folder() as folder:
+    with lock_folder() as folder:
         journal = Journal(os.path.join(folder, "journal"))
         children = [
             Child(switch_for_ever(journal, folder, f"w{i}/"), USERS[i % len(USERS)]) for i in range(PROCESSES)
@@ -105,7 +105,7 @@ def test_killed_and_stopped_processes_of_two_users_keep_the_spacing() -> None:
 
 
 def test_undisturbed_processes_take_turns() -> None:
-    with public_folder() as folder:
+    with lock_folder() as folder:
         journal = Journal(os.path.join(folder, "journal"))
         children = [
             Child(switch_for_ever(journal, folder, f"w{i}/"), USERS[i % len(USERS)]) for i in range(5)
@@ -127,7 +127,7 @@ def test_undisturbed_processes_take_turns() -> None:
 
 def test_a_process_that_is_stopped_in_the_middle_of_a_power_up_keeps_the_spacing() -> None:
     """Between the note of the power-up and the write, for longer than the spacing."""
-    with public_folder() as folder:
+    with lock_folder() as folder:
         journal = Journal(os.path.join(folder, "journal"))
         ready, go = os.pipe()
 
@@ -172,7 +172,7 @@ def test_a_process_that_is_stopped_in_the_middle_of_a_power_up_keeps_the_spacing
 
 
 def test_a_process_that_is_killed_in_the_middle_of_a_power_up_costs_one_spacing() -> None:
-    with public_folder() as folder:
+    with lock_folder() as folder:
         journal = Journal(os.path.join(folder, "journal"))
         ready, go = os.pipe()
 
@@ -213,7 +213,7 @@ def test_the_wall_clock_may_say_what_it_likes(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= SYSTEM.now() <= time.clock_gettime(time.CLOCK_BOOTTIME)
-    with public_folder() as folder:
+    with lock_folder() as folder:
         journal = Journal(os.path.join(folder, "journal"))
         with open_cluster(journal, folder, SPACING) as hat:
             hat.on("p1", "p2", "p3")

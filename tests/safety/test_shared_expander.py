@@ -17,7 +17,7 @@ from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.testing import FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.backend import I2CBackend
-from tests.safety.processes import USERS, Child, public_folder
+from tests.safety.processes import USERS, Child, lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -53,7 +53,7 @@ class FileExpander(FakeExpander):
 
 @pytest.fixture
 def folder() -> Generator[str]:
-    with public_folder() as path:
+    with lock_folder() as path:
         registers = os.path.join(path, "registers")
         with open(registers, "wb") as file:
             file.write(bytes([0x00, 0x00, 0x00, 0x00]))  # set up, all off

@@ -13,7 +13,7 @@ from rpi_clusterhat.hardware.locks import FileLock
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.power.rail import PowerUp, Rail
 from rpi_clusterhat.testing import FakeClock
-from tests.safety.processes import USERS, Child, public_folder
+from tests.safety.processes import USERS, Child, lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,7 +30,7 @@ def near(seconds: float, expected: float) -> bool:
 
 @pytest.fixture
 def path() -> Generator[str]:
-    with public_folder() as folder:
+    with lock_folder() as folder:
         yield os.path.join(folder, "test.lock")
 
 

@@ -56,10 +56,11 @@ def test_a_test_can_bring_its_own_world(clock: FakeClock) -> None:
 
 
 def test_rails_are_private_to_the_process_or_to_the_file(clock: FakeClock, path: str, tmp_path: Path) -> None:
-    assert opened(clock).private_rail is None
-    names = [opened(clock, state=p).private_rail for p in (path, f"{tmp_path}/./world.json", f"{path}2")]
-    assert names[0] == names[1] != names[2]
-    assert all(name and name.startswith("sim-") for name in names)
+    assert opened(clock).rail_lock("main") is None
+    files = [opened(clock, state=p).rail_lock("main") for p in (path, f"{tmp_path}/./world.json", f"{path}2")]
+    assert files[0] == files[1] != files[2]
+    assert files[0] == f"{tmp_path}/rpi-clusterhat.sim-world.json.rail-main.lock"
+    assert opened(clock, state=path).rail_lock("usb") != files[0]
 
 
 def test_options_say_what_the_world_is_like(clock: FakeClock) -> None:

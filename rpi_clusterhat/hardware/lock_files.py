@@ -1,0 +1,212 @@
+"""The files behind locks that processes share, also those of different users.
+
+The kernel holds the locks, so a lock ends with its process, however that ends. Whoever can open a lock's file
+can hold it for ever, and whoever can write to its folder can put another file in its place: so a lock that
+guards real nodes is in a folder, and is a file, that only those can use who may switch nodes. Nothing here
+trusts what a file contains.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import weakref
+
+from rpi_clusterhat.errors import LockError
+from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
+
+__all__ = ["SharedFile", "lock_error", "lock_path"]
+
+_NO_LOCKS = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that have no such locks."""
+
+
+def lock_path(folder: str, name: str) -> str:
+    """Returns the path of a lock's file. Characters that a file name should not have become ``_``."""
+    safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+    return os.path.join(folder, f"rpi-clusterhat.{safe}.lock")
+
+
+class _Descriptors:
+    """The open files of a process's locks, so that a forked child can drop its copies.
+
+    A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
+    locks of a parent that was killed.
+    """
+
+    def __init__(self) -> None:
+        self._files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
+        os.register_at_fork(after_in_child=self._drop)
+
+    def add(self, file: SharedFile) -> None:
+        self._files.add(file)
+
+    def _drop(self) -> None:
+        for file in list(self._files):
+            file.close()
+
+
+class SharedFile:
+    """One opening of a lock file, closed with its last reference.
+
+    Args:
+        path: The file. It is made where it is missing; its folder is not.
+        guarded: Whether strangers must be kept out. Without it, whoever can open the folder may take part.
+
+    Raises:
+        LockError: The file cannot be opened or made, or strangers could hold or forge the lock.
+    """
+
+    fd = -1
+
+    def __init__(self, path: str, *, guarded: bool = True) -> None:
+        self.path = path
+        if guarded:
+            _check_folder(os.path.dirname(path))
+        self.fd = _open(path, 0o660 if guarded else 0o666)
+        _descriptors.add(self)
+
+    def replaced(self) -> bool:
+        """Whether the path names another file by now: whoever opens it next would not meet us."""
+        try:
+            ours, theirs = os.fstat(self.fd), os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return (ours.st_ino, ours.st_dev) != (theirs.st_ino, theirs.st_dev)
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
+
+
+_descriptors = _Descriptors()
+
+
+def _check_folder(folder: str) -> None:
+    try:
+        found = os.stat(folder)
+    except OSError as error:
+        raise lock_error("open", os.path.join(folder, ""), error) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise LockError(errno.ENOTDIR, f"{folder} is no folder for locks: {_remedy(folder, 'remove it')}")
+    if found.st_mode & 0o002:
+        raise LockError(
+            errno.EPERM,
+            f"every user of this machine may write to the lock folder {folder}, and could hold up or forge "
+            f"the locks in it: {_remedy(folder, f'close it to others (chmod o-w {folder})')}",
+        )
+    if found.st_uid not in (0, os.geteuid()) and not (found.st_mode & 0o020 and _is_ours(found.st_gid)):
+        raise LockError(
+            errno.EPERM,
+            f"the lock folder {folder} belongs to another user, who could hold up or forge the locks in it: "
+            f"{_remedy(folder, f'give it to root (chown root {folder})')}",
+        )
+
+
+def _is_ours(group: int) -> bool:
+    return group == os.getegid() or group in os.getgroups()
+
+
+def _open(path: str, mode: int) -> int:
+    for _ in range(100):
+        try:
+            # Never O_CREAT on a path that may exist: the kernel's fs.protected_regular refuses that for
+            # another user's file in a sticky folder, even where plain opening is allowed.
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            _create(path, mode)
+        except OSError as error:
+            raise lock_error("open", path, error) from error
+        else:
+            try:
+                _check_file(fd, path, mode)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+    raise LockError(errno.EAGAIN, f"{path} is removed as fast as it is made: find out by whom")
+
+
+def _check_file(fd: int, path: str, mode: int) -> None:
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise LockError(errno.EINVAL, f"{path} is not a regular file: remove it")
+    if found.st_mode & 0o006 & ~mode:
+        raise LockError(errno.EPERM, f"every user of this machine may open the lock {path}: remove it")
+
+
+def _create(path: str, mode: int) -> None:
+    """Makes the file whole under another name first: it appears with its mode, or not at all."""
+    draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:  # left by a process of the same number that was killed right here
+        os.unlink(draft)
+        return
+    except OSError as error:
+        raise lock_error("create", path, error) from error
+    try:
+        _share_with_group(fd, os.path.dirname(path))
+        os.fchmod(fd, mode)
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process was faster: its file is as good
+    except OSError as error:
+        raise lock_error("create", path, error) from error
+    finally:
+        os.close(fd)
+        os.unlink(draft)
+
+
+def _share_with_group(fd: int, folder: str) -> None:
+    """Gives the file to the folder's group, where the folder does not do so itself (set-group-ID bit)."""
+    group = os.stat(folder).st_gid
+    if os.fstat(fd).st_gid != group and (_is_ours(group) or os.geteuid() == 0):
+        os.fchown(fd, -1, group)
+
+
+def lock_error(verb: str, path: str, error: OSError) -> LockError:
+    """What cannot be done with a lock, and what to do about it.
+
+    Args:
+        verb: ``open``, ``create``, ``write`` or ``take``.
+        path: The lock's file.
+        error: Why not.
+    """
+    folder = os.path.dirname(path)
+    number = error.errno or errno.EIO
+    if isinstance(error, PermissionError):
+        return LockError(
+            number,
+            f"no permission to use the locks in {folder}: "
+            f"{_remedy(folder, 'make it writable for this user', denied=True)}",
+        )
+    if isinstance(error, FileNotFoundError):
+        return LockError(
+            number,
+            f"{folder}, the folder in which programs that switch nodes share their locks, does not exist: "
+            f"{_remedy(folder, 'create it')}",
+        )
+    if number == errno.EROFS:
+        hint = f"{folder} is read-only: {_remedy(folder, 'make it writable')}"
+    elif number in _NO_LOCKS and verb == "take":
+        hint = f"the file system of {folder} has no locks of this kind: name a folder in /run with lock_dir"
+    else:
+        hint = error.strerror or "unknown error"
+    return LockError(number, f"cannot {verb} the lock {path}: {hint}")
+
+
+def _remedy(folder: str, own: str, *, denied: bool = False) -> str:
+    """What to do about a lock folder: for the system's the command that makes it, else what the user can."""
+    if folder != DEFAULT_LOCK_DIR:
+        return f"{own}, or name another folder with lock_dir"
+    from rpi_clusterhat._setup_command import setup_command
+
+    if not denied:
+        return f"run '{setup_command()}', or in a container share the folder of the controller"
+    return f"run '{setup_command()}' and log in again"
