@@ -149,6 +149,9 @@ from .events import (
     Event as Event,
 )
 from .events import (
+    LockMissed as LockMissed,
+)
+from .events import (
     PoolEvent as PoolEvent,
 )
 from .events import (
@@ -257,6 +260,7 @@ __all__ = [
     "LevelsNotHeldError",
     "LineBusyError",
     "LockError",
+    "LockMissed",
     "LockTimeoutError",
     "MissingDependencyError",
     "NoNodeError",

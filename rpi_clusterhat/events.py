@@ -12,6 +12,7 @@ __all__ = [
     "BootFinished",
     "BootStarted",
     "Event",
+    "LockMissed",
     "PoolEvent",
     "PowerLost",
     "PowerOffFailed",
@@ -71,7 +72,19 @@ class BoardSetUp(Frozen):
     board: int
 
 
-Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp
+class LockMissed(Frozen):
+    """Nodes of a board (counted from 0) lose their power without the lock that programs share.
+
+    The lock could not be had, which must not keep a node from being switched off. A program that switches the
+    same board at the same moment may undo it: read the nodes again.
+    """
+
+    board: int
+    reason: str
+    """What is wrong with the lock, and what to do about it."""
+
+
+Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LockMissed
 
 
 class BootStarted(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.events import BoardSetUp, PowerLost, StateChanged, WaitingForRail
+from rpi_clusterhat.events import BoardSetUp, LockMissed, PowerLost, StateChanged, WaitingForRail
 from rpi_clusterhat.power.states import State, has_power
 
 from .output import listed
@@ -47,6 +47,8 @@ class Progress:
             self._next, self._until = event.node, self._signals.now() + event.seconds
         elif isinstance(event, PowerLost):
             self._out.error(board_line(event, self._boards))
+        elif isinstance(event, LockMissed):
+            self._out.warning(f"the power is cut without a shared lock: {event.reason}")
         elif isinstance(event, BoardSetUp):
             self._out.line(board_line(event, self._boards))
         elif event.node in self._names:

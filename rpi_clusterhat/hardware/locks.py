@@ -5,18 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.clock import SYSTEM, Clock
 from rpi_clusterhat.errors import LockError, LockTimeoutError
 
+from .going_ahead import MISSED
 from .lock_files import SharedFile, lock_error, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["RECORD_SIZE", "RETRY", "FileLock", "Patience", "going_ahead", "lock_path"]
+__all__ = ["RECORD_SIZE", "RETRY", "FileLock", "Patience", "lock_path"]
 
 RECORD_SIZE = 64
 """Bytes that a lock keeps for whoever holds it."""
@@ -26,25 +26,6 @@ RETRY = 0.001
 
 _HURRY = 2.0
 """Seconds to wait for a lock without which it goes ahead: longer than any holder needs who is alive."""
-
-_missed: ContextVar[list[LockError | LockTimeoutError] | None] = ContextVar("missed", default=None)
-
-
-@contextmanager
-def going_ahead() -> Generator[list[LockError | LockTimeoutError]]:
-    """Has `FileLock.hold` go ahead without a lock that it cannot get, in this thread and block.
-
-    It is for what must not fail: a read, and the power-off of a node.
-
-    Yields:
-        Why locks could not be had; empty where all could.
-    """
-    missed: list[LockError | LockTimeoutError] = []
-    token = _missed.set(missed)
-    try:
-        yield missed
-    finally:
-        _missed.reset(token)
 
 
 class Patience:
@@ -102,7 +83,7 @@ class FileLock:
             LockTimeoutError: Another holder has kept it for the whole time-out.
             LockError: The file cannot be opened or made, or others could forge it.
         """
-        missed = _missed.get()
+        missed = MISSED.get()
         try:
             file = self._take(self._timeout if missed is None else min(self._timeout, _HURRY))
         except (LockError, LockTimeoutError) as error:
@@ -176,7 +157,7 @@ class FileLock:
         assert len(record) <= RECORD_SIZE
         file = self._held
         if file is None:
-            assert _missed.get(), "a record is stored by who holds the lock"
+            assert MISSED.get(), "a record is stored by who holds the lock"
             return
         try:
             os.pwrite(file.fd, record.ljust(RECORD_SIZE), 0)

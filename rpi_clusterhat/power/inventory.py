@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.errors import BackendError, ClosedError, ClusterHatError, UnsupportedError
 from rpi_clusterhat.events import PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
+from rpi_clusterhat.hardware.going_ahead import going_ahead
 
 from .states import State, Trigger, after
 
@@ -143,7 +144,8 @@ class Inventory:
         with bank.lock:
             self.check_open()
             try:
-                levels = bank.backend.read()
+                with going_ahead():  # nothing is switched, so no lock is worth failing for
+                    levels = bank.backend.read()
             except BaseException as error:
                 for entry in self._by_board[index]:
                     if entry.state is State.FAILED:  # a failure is kept until the node is switched again

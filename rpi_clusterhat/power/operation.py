@@ -5,20 +5,22 @@ A step is performed without waiting: where it is too early for it, the answer is
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
-from rpi_clusterhat.events import BoardSetUp, State, WaitingForRail
+from rpi_clusterhat.events import BoardSetUp, LockMissed, State, WaitingForRail
 from rpi_clusterhat.hardware.backend import SupportsSetUp
+from rpi_clusterhat.hardware.going_ahead import going_ahead
 from rpi_clusterhat.waiting import Call, Sleep, is_over
 
 from . import plans
 from .states import Trigger, has_power
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from typing import TypeVar
 
     from rpi_clusterhat.waiting import Steps
@@ -157,9 +159,21 @@ class Operation:
         with bank.lock:
             pins = inventory.levels(step.board)
             if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
-                bank.backend.set_up(bank.board.first_levels(pins))
+                with self._locks(step.board, needed=not step.unlocked):
+                    bank.backend.set_up(bank.board.first_levels(pins))
                 inventory.announce(BoardSetUp(step.board))
                 inventory.levels(step.board, bank.names)
+
+    @contextmanager
+    def _locks(self, board: int, *, needed: bool) -> Generator[None]:
+        """Has a board switched; without the lock that programs share where that is missing and not needed."""
+        if needed:
+            yield
+            return
+        with going_ahead() as missed:
+            yield
+        for error in missed:
+            self._inventory.announce(LockMissed(board, str(error)))
 
     def _set_function(self, step: plans.SetFunction) -> None:
         errors: list[ClusterHatError] = []
@@ -208,6 +222,10 @@ class Operation:
         self.waited = False
         if turn is not None:
             turn.leave()
+
+    def _secure(self, step: plans.Secure) -> None:
+        for index in self._inventory.by_board(step.nodes):
+            self._inventory.banks[index].rail.join().leave()
 
     def _take_turn(self, step: plans.TakeTurn) -> Again | bool:
         inventory = self._inventory
@@ -265,7 +283,8 @@ class Operation:
             with bank.lock:
                 inventory.check_open()
                 try:
-                    bank.backend.write({e.role.offset: e.role.level(on=False) for e in entries})
+                    with self._locks(index, needed=not step.unlocked):
+                        bank.backend.write({e.role.offset: e.role.level(on=False) for e in entries})
                 except ClusterHatError as error:  # one board's trouble leaves no node on another with power
                     errors.append(error)
                     continue
@@ -287,6 +306,7 @@ class Operation:
         plans.SetUp: _set_up,
         plans.Retry: _retry,
         plans.Queue: _queue,
+        plans.Secure: _secure,
         plans.TakeTurn: _take_turn,
         plans.SwitchOn: _switch_on,
         plans.Cut: _cut,

@@ -24,6 +24,7 @@ __all__ = [
     "Read",
     "ReadFunction",
     "Retry",
+    "Secure",
     "Seen",
     "SetFunction",
     "SetUp",
@@ -79,6 +80,8 @@ class SetUp(Frozen):
     """Set up the expander of this board (counted from 0)."""
 
     board: int
+    unlocked: bool = False
+    """Whether it goes ahead without a lock that cannot be had."""
 
 
 class Retry(Frozen):
@@ -99,6 +102,12 @@ class TakeTurn(Frozen):
     node: str
 
 
+class Secure(Frozen):
+    """See that these nodes can get a turn on their rails, before they lose the power that they have."""
+
+    nodes: tuple[str, ...]
+
+
 class SwitchOn(Frozen):
     """Switch this node on, in its turn. Answer: False where it is not wanted any more."""
 
@@ -109,6 +118,8 @@ class Cut(Frozen):
     """Cut the power of these nodes, with one write for each board."""
 
     nodes: tuple[str, ...]
+    unlocked: bool = False
+    """Whether it goes ahead without a lock that cannot be had."""
 
 
 class SetFunction(Frozen):
@@ -141,6 +152,7 @@ Step = (
     | SetUp
     | Retry
     | Queue
+    | Secure
     | TakeTurn
     | SwitchOn
     | Cut
@@ -182,7 +194,8 @@ def switch_off(nodes: Sequence[str]) -> Plan[None]:
 
 def _switch_off(nodes: Sequence[str], left: list[str]) -> Plan[None]:
     seen = yield from _look(left, desired=False)
-    stuck = yield from _cut([n for n in nodes if seen.powered[n] or n in seen.failed or n in seen.queued])
+    asked = [n for n in nodes if seen.powered[n] or n in seen.failed or n in seen.queued]
+    stuck = yield from _cut(asked, unlocked=True)
     left.clear()
     _raise(stuck)
 
@@ -195,7 +208,10 @@ def cycle(nodes: Sequence[str], pause: float) -> Plan[None]:
 
 def _cycle(nodes: Sequence[str], left: list[str], pause: float) -> Plan[None]:
     seen = yield from _look(left, desired=True)
-    stuck = yield from _cut([n for n in nodes if seen.powered[n] or n in seen.failed])
+    asked = [n for n in nodes if seen.powered[n] or n in seen.failed]
+    if asked:
+        yield Secure(tuple(nodes))
+    stuck = yield from _cut(asked)
     if any(seen.powered[n] for n in nodes):
         yield Sleep(pause)
     left[:] = [n for n in nodes if n not in stuck]
@@ -261,7 +277,7 @@ def _look(left: list[str], *, desired: bool) -> Plan[Seen]:
     if not seen.unset:
         return seen
     for board in seen.unset:
-        yield SetUp(board)
+        yield SetUp(board, unlocked=not desired)
     again: Seen = yield Read(nodes)
     return again.replaced(failed=seen.failed, queued=seen.queued)
 
@@ -287,12 +303,12 @@ def _power_up(left: list[str]) -> Plan[tuple[dict[str, StuckLineError], list[str
     return stuck, superseded
 
 
-def _cut(nodes: Sequence[str]) -> Plan[dict[str, StuckLineError]]:
+def _cut(nodes: Sequence[str], *, unlocked: bool = False) -> Plan[dict[str, StuckLineError]]:
     """Cuts the power of nodes, together; answers with those that still have it, and why."""
     stuck: dict[str, StuckLineError] = {}
     if nodes:
         try:
-            yield Cut(tuple(nodes))
+            yield Cut(tuple(nodes), unlocked)
         except StuckLineError as error:  # the trouble of some: the others have lost their power
             powered: Mapping[str, bool | None] = yield Settle(tuple(nodes))
             for node in nodes:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat.errors import LockError, LockTimeoutError
-from rpi_clusterhat.hardware.locks import FileLock, Patience, going_ahead
+from rpi_clusterhat.hardware.going_ahead import going_ahead
+from rpi_clusterhat.hardware.locks import FileLock, Patience
 from rpi_clusterhat.testing import FakeClock
 from tests.hardware.odd_files import in_place_of, no_space
 from tests.hardware.threads import run

@@ -17,7 +17,7 @@ BACKENDS = sorted(path.parent for path in (ROOT / "backends").glob("*/__init__.p
 FLOORS = [
     {"errors", "_frozen"},
     {"events"},
-    {"clock", "validate", "_names"},
+    {"clock", "validate", "_names", "_setup_command"},
     {"waiting"},
     {"settings"},
     {"hardware"},

@@ -58,11 +58,11 @@ class World:
                 raise fails
             backend = self._make(holds_levels=holds)
             if rail != "":
-                vars(backend).update(
-                    rail_lock=lambda name: rail and f"{self.lock_dir}/{rail}-{name}",
-                    simulation=None,
-                    addresses=dict,
-                )
+
+                def rail_lock(name: str) -> str | None:
+                    return rail and f"{self.lock_dir}/{rail}-{name}"
+
+                vars(backend).update(rail_lock=rail_lock, simulation=None, addresses=dict)
             self.opened.append((name, backend))
             return backend
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat.errors import NodeFailedError, StuckLineError, SupersededError, TransientBusError
+from rpi_clusterhat.errors import (
+    LockError,
+    NodeFailedError,
+    StuckLineError,
+    SupersededError,
+    TransientBusError,
+)
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.plans import (
     Boards,
@@ -16,6 +22,7 @@ from rpi_clusterhat.power.plans import (
     Read,
     ReadFunction,
     Retry,
+    Secure,
     Seen,
     SetFunction,
     Settle,
@@ -193,7 +200,7 @@ def test_a_failure_outranks_a_node_that_was_superseded() -> None:
 
 
 def test_off() -> None:
-    assert list(switch_off(BOTH, ON)) == [Cut(BOTH)]
+    assert list(switch_off(BOTH, ON)) == [Cut(BOTH, unlocked=True)]
     assert list(switch_off(BOTH, OFF)) == []
 
 
@@ -201,16 +208,17 @@ def test_off_also_cuts_what_failed_and_what_waits() -> None:
     nodes = ("p1", "p2", "p3", "p4")
     powered = {"p1": True, "p2": False, "p3": False, "p4": False}
     plan = switch_off(nodes, powered, failed=["p2"], queued=["p4"])
-    assert list(plan) == [Cut(("p1", "p2", "p4"))]
+    assert list(plan) == [Cut(("p1", "p2", "p4"), unlocked=True)]
 
 
 def test_off_sets_up_first_and_looks_again() -> None:
     steps = drive(switch_off(BOTH, ON, unset=[0]), (Read(BOTH), Seen(OFF)))
-    assert steps == [SetUp(0), Read(BOTH)]
+    assert steps == [SetUp(0, unlocked=True), Read(BOTH)]
 
 
 def test_cycle() -> None:
     assert list(cycle(BOTH, ON, 1.5)) == [
+        Secure(BOTH),
         Cut(BOTH),
         Sleep(1.5),
         Queue(BOTH),
@@ -337,6 +345,14 @@ def test_a_second_interruption_while_cleaning_up_comes_out() -> None:
 
 
 CUT = Cut(BOTH)
+CUT_ANYWAY = Cut(BOTH, unlocked=True)
+
+
+def test_a_cycle_without_a_turn_to_be_had_cuts_nothing() -> None:
+    steps: list[Step] = []
+    with pytest.raises(LockError, match="no folder"):
+        drive(cycle(BOTH, ON, 1.5), (Secure(BOTH), LockError(2, "no folder")), steps=steps)
+    assert steps == [Secure(BOTH), Settle(BOTH)]
 
 
 @pytest.mark.parametrize("seen", [True, None], ids=["still on", "cannot be seen"])
@@ -344,14 +360,16 @@ def test_a_line_stuck_on_fails_the_nodes_that_may_still_have_power(seen: bool | 
     steps: list[Step] = []
     stuck = StuckLineError("shorted")
     with pytest.raises(NodeFailedError, match=r"^p1: shorted$") as caught:
-        drive(switch_off(BOTH, ON), (CUT, stuck), (Settle(BOTH), {"p1": seen, "p2": False}), steps=steps)
+        drive(
+            switch_off(BOTH, ON), (CUT_ANYWAY, stuck), (Settle(BOTH), {"p1": seen, "p2": False}), steps=steps
+        )
     assert caught.value.__cause__ is stuck
-    assert steps == [CUT, Settle(BOTH), Fail("p1", "shorted")]
+    assert steps == [CUT_ANYWAY, Settle(BOTH), Fail("p1", "shorted")]
 
 
 def test_a_slow_line_is_no_failure() -> None:
-    steps = drive(switch_off(BOTH, ON), (CUT, StuckLineError("shorted")), (Settle(BOTH), OFF))
-    assert steps == [CUT, Settle(BOTH)]
+    steps = drive(switch_off(BOTH, ON), (CUT_ANYWAY, StuckLineError("shorted")), (Settle(BOTH), OFF))
+    assert steps == [CUT_ANYWAY, Settle(BOTH)]
 
 
 def test_a_cycle_with_a_stuck_line_switches_the_others_on_again() -> None:
@@ -362,7 +380,7 @@ def test_a_cycle_with_a_stuck_line_switches_the_others_on_again() -> None:
     ]
     with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
         drive(cycle(BOTH, ON, 1.5), *answers, steps=steps)
-    assert steps[2:] == [
+    assert steps[3:] == [
         Fail("p1", "shorted"),
         Sleep(1.5),
         Queue(("p2",)),

@@ -27,7 +27,7 @@ def open_backend(
     backend: str,
     lines: Sequence[Line],
     given: Mapping[str, object] | None = None,
-    lock_dir: str = "/run/lock",
+    lock_dir: str = "/run/rpi-clusterhat",
 ) -> Backend:
     plugin = load(backend)
     options = parse_options(backend, plugin, given or {}, "test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -15,25 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat import Cluster, WaitingForRail
+from rpi_clusterhat import Cluster, LockError, LockMissed, WaitingForRail
 from rpi_clusterhat.clock import SYSTEM
 from tests.kernel.inside.banks import RawExpander, open_backend
-from tests.kernel.inside.bench import until, write
+from tests.kernel.inside.bench import until
 from tests.kernel.inside.people import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from multiprocessing.connection import Connection
 
-LOCKS = "/run/lock"
+LOCKS = "/run/rpi-clusterhat"
 SPACING = 0.3
 ROUNDS = 150
 
 
 @pytest.fixture
 def bank() -> Iterator[RawExpander]:
-    """A bank whose locks nobody has made yet, on a system that guards sticky folders as Debian's does."""
-    write("/proc/sys/fs/protected_regular", 2)
+    """A bank whose locks nobody has made yet."""
     for name in os.listdir(LOCKS):
         path = f"{LOCKS}/{name}"
         if os.path.isdir(path):
@@ -96,7 +96,7 @@ def test_without_a_shared_lock_they_would(bank: RawExpander) -> None:
     for offset, user in enumerate(("alice", "bob")):
         own = f"{LOCKS}/{user}"
         os.makedirs(own, exist_ok=True)
-        os.chmod(own, 0o1777)
+        os.chmod(own, 0o2770)
         works[user] = partial(_toggle, bank, own, offset)
     for _ in range(20):  # on a busy machine the two may never meet in one round
         bank.bus.delay(200)
@@ -123,7 +123,7 @@ def test_two_users_keep_the_rails_spacing(bank: RawExpander) -> None:
     assert max(gaps) <= SPACING + 0.3, gaps
 
 
-def test_the_locks_are_everyones_and_do_not_depend_on_who_was_first(bank: RawExpander) -> None:
+def test_the_locks_are_the_groups_and_do_not_depend_on_who_was_first(bank: RawExpander) -> None:
     def switch(node: str, _: Connection) -> None:
         with _open(bank) as hat:
             hat.on(node)
@@ -134,7 +134,9 @@ def test_the_locks_are_everyones_and_do_not_depend_on_who_was_first(bank: RawExp
     names = [name for name in os.listdir(LOCKS) if name.startswith("rpi-clusterhat.")]
     assert names
     for name in names:
-        assert stat.S_IMODE(os.stat(f"{LOCKS}/{name}").st_mode) == 0o666
+        file = os.stat(f"{LOCKS}/{name}")
+        assert stat.S_IMODE(file.st_mode) == 0o660
+        assert file.st_gid == os.stat(LOCKS).st_gid
     assert bank.bus.first.pins & 0x0F == 0b0111
 
 
@@ -200,18 +202,69 @@ def test_a_cluster_hears_what_another_user_did(bank: RawExpander) -> None:
         assert "outside" in str(events)
 
 
-@pytest.mark.parametrize(("user", "groups"), [("alice", ["i2c"]), ("mallory", [])])
-def test_the_command_of_an_ordinary_user(bank: RawExpander, user: str, groups: list[str]) -> None:
-    command = [sys.executable, "-m", "rpi_clusterhat", "--board", "2.3", "on", "p1"]
-    done = subprocess.run(
+def _command(user: str, groups: list[str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rpi_clusterhat", "--board", "2.3", *words]
+    return subprocess.run(
         command, user=user, group=user, extra_groups=groups, capture_output=True, text=True, check=False
     )
-    if groups:
-        assert done.returncode == 0, done.stderr
-        assert bank.bus.first.pins & 0x0F == 0b0001
-    else:
-        assert done.returncode == 1
-        assert "/dev/i2c-1" in done.stderr
-        assert "join the group i2c" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
-        assert bank.bus.first.pins & 0x0F == 0
+
+
+def test_the_command_of_an_ordinary_user(bank: RawExpander) -> None:
+    done = _command("alice", ["i2c", "gpio"], "on", "p1")
+    assert done.returncode == 0, done.stderr
+    assert bank.bus.first.pins & 0x0F == 0b0001
+
+
+def test_the_command_of_a_stranger(bank: RawExpander) -> None:
+    done = _command("mallory", [], "on", "p1")
+    assert done.returncode == 1
+    assert "/dev/i2c-1" in done.stderr
+    assert "join the group i2c" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert bank.bus.first.pins & 0x0F == 0
+
+
+def test_who_may_use_the_bus_but_not_the_locks_can_cut_the_power_and_nothing_else(bank: RawExpander) -> None:
+    assert _command("alice", ["i2c", "gpio"], "on", "p1", "p2").returncode == 0
+    refused = _command("bob", ["i2c"], "on", "p3")
+    assert refused.returncode != 0
+    assert f"no permission to use the locks in {LOCKS}" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert bank.bus.first.pins & 0x0F == 0b0011
+    cut = _command("bob", ["i2c"], "off", "p1")
+    assert cut.returncode == 0, cut.stderr
+    assert "warning: the power is cut without a shared lock" in cut.stderr
+    assert bank.bus.first.pins & 0x0F == 0b0010
+
+
+def test_a_stranger_holds_nobody_up(bank: RawExpander) -> None:
+    with _open(bank) as hat:
+        hat.on("p1")
+    names = [name for name in os.listdir(LOCKS) if name.startswith("rpi-clusterhat.")]
+
+    def try_to_hold(_: Connection) -> int:
+        refused = 0
+        for name in names:
+            for flags in (os.O_RDONLY, os.O_RDWR):
+                try:
+                    fcntl.flock(os.open(f"{LOCKS}/{name}", flags), fcntl.LOCK_EX)
+                except PermissionError:
+                    refused += 1
+        return refused
+
+    with process("mallory", try_to_hold) as mallory:
+        assert mallory.hear() == 2 * len(names) > 0
+
+
+@pytest.mark.parametrize("lock_dir", ["/usr", "/run/nothing"], ids=["read-only", "missing"])
+def test_without_locks_off_works_and_on_is_refused(bank: RawExpander, lock_dir: str) -> None:
+    with _open(bank) as hat:
+        hat.on("p1", "p2")
+    with Cluster.open("2.3", backend="i2c", options=bank.options, lock_dir=lock_dir) as hat:
+        told: list[object] = []
+        hat.subscribe(told.append)
+        with pytest.raises(LockError, match=lock_dir):
+            hat.on("p3")
+        hat.off("p1")
+        assert bank.bus.first.pins & 0x0F == 0b0010
+        assert [type(event) for event in told].count(LockMissed) == 1

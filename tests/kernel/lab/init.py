@@ -25,6 +25,8 @@ SET_INTERFACE_FLAGS, INTERFACE_UP = 0x8914, 0x1
 USERS = {"alice": 2001, "bob": 2002, "mallory": 2003}
 """Ordinary users. The first two are in the groups that may use the devices."""
 GROUPS = {"gpio": 2010, "i2c": 2011}
+LOCKS = "/run/rpi-clusterhat"
+"""As the set-up of a controller makes it at each start."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,9 +43,11 @@ def mount_all(exchange: str) -> None:
     mount("dev", "/dev", "devtmpfs")
     mount("run", "/run", "tmpfs", options="mode=755")
     mount("mnt", "/mnt", "tmpfs", options="mode=755")
-    for folder in ("/run/lock", "/mnt/tmp"):
-        os.mkdir(folder)
-        os.chmod(folder, 0o1777)
+    os.mkdir("/mnt/tmp")
+    os.chmod("/mnt/tmp", 0o1777)
+    os.mkdir(LOCKS)
+    os.chown(LOCKS, 0, GROUPS["gpio"])
+    os.chmod(LOCKS, 0o2770)
     os.mkdir(EXCHANGE)
     mount("exchange", EXCHANGE, "hostfs", options=exchange)
     mount("config", "/sys/kernel/config", "configfs")
