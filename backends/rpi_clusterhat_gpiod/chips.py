@@ -16,6 +16,7 @@ from rpi_clusterhat.errors import (
     MissingDependencyError,
 )
 from rpi_clusterhat.hardware.gpio import HEADER_LABELS, access_denied, ambiguous_chip, no_chip
+from rpi_clusterhat.hardware.permission import container_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +59,8 @@ def _require_gpiod() -> None:
 def _chip_names(dev: str) -> list[str]:
     names = sorted(name for name in os.listdir(dev) if name.startswith("gpiochip"))
     if not names:
-        raise DeviceNotFoundError(
-            f"there is no {dev}/gpiochip*: this kernel offers no GPIO lines to programs"
-        )
+        remedy = container_remedy(f"{dev}/gpiochip0") or "this kernel offers no GPIO lines to programs"
+        raise DeviceNotFoundError(f"there is no {dev}/gpiochip*: {remedy}")
     return names
 
 

@@ -38,9 +38,10 @@ def open_bus(bus: int | str) -> Bus:
 
 def _unavailable(bus: int | str, error: OSError) -> BackendUnavailableError:
     path = bus_path(bus)
-    if isinstance(error, PermissionError):
-        from rpi_clusterhat.hardware.gpio import access_denied
+    from rpi_clusterhat.hardware.gpio import access_denied
+    from rpi_clusterhat.hardware.permission import container_remedy
 
+    if isinstance(error, PermissionError):
         return access_denied("open", path, "i2c")
     if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         folder = os.path.dirname(path)
@@ -50,8 +51,10 @@ def _unavailable(bus: int | str, error: OSError) -> BackendUnavailableError:
             names = []
         there = ", ".join(os.path.join(folder, name) for name in names)
         remedy = f"there are {there}: choose one with '-o bus='" if there else "there is no other bus"
+        container = container_remedy(path)
         return DeviceNotFoundError(
-            f"there is no bus {path}: enable I2C with 'sudo raspi-config nonint do_i2c 0'; {remedy}"
+            f"there is no bus {path}: enable I2C with 'sudo raspi-config nonint do_i2c 0'"
+            f"{container and ', and '}{container}; {remedy}"
         )
     if error.errno == errno.ENOTTY:
         return DeviceNotFoundError(f"{path} is no I2C bus: give its number or a device such as /dev/i2c-1")

@@ -5,6 +5,7 @@ Which chip has the header's lines, and what users are told when something about 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import (
@@ -14,6 +15,8 @@ from rpi_clusterhat.errors import (
     SettingError,
     StuckLineError,
 )
+
+from .permission import permission_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,12 +111,10 @@ def access_denied(verb: str, path: str, group: str = "gpio") -> AccessDeniedErro
     Args:
         verb: ``open`` or ``write``.
         path: The device or file.
-        group: The group to join.
+        group: The group that ought to have it.
     """
-    return AccessDeniedError(
-        f"no permission to {verb} {path}: join the group {group} ('sudo usermod -aG {group} $USER') "
-        "and log in again"
-    )
+    needed = os.W_OK if verb == "write" else os.R_OK | os.W_OK
+    return AccessDeniedError(f"no permission to {verb} {path}: {permission_remedy(path, group, needed)}")
 
 
 def stuck_lines(

@@ -39,6 +39,7 @@ PLUGINS_MAY = {
     "hardware.simulation",
     "hardware.gpio",
     "hardware.locks",
+    "hardware.permission",
     "errors",
     "clock",
 }

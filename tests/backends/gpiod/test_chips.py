@@ -17,6 +17,7 @@ from rpi_clusterhat.errors import (
     MissingDependencyError,
     SettingError,
 )
+from rpi_clusterhat.hardware import permission
 from rpi_clusterhat.hardware.discovery import parse_options
 from rpi_clusterhat_gpiod import plugin
 from rpi_clusterhat_gpiod.persistence import keeps_outputs
@@ -73,8 +74,14 @@ def test_two_chips_that_are_alike_are_not_guessed_between(kernel: FakeKernel, he
     assert not any(chip.open for chip in kernel.opened)
 
 
-def test_what_is_not_there_is_told_with_what_there_is(kernel: FakeKernel) -> None:
-    with pytest.raises(DeviceNotFoundError, match=r"there is no .*/dev/gpiochip\*"):
+def test_what_is_not_there_is_told_with_what_there_is(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permission, "CONTAINER_MARKS", ())
+    with pytest.raises(DeviceNotFoundError, match=r"there is no .*/dev/gpiochip\*: this kernel offers no"):
+        kernel.open()
+    monkeypatch.setattr(permission, "CONTAINER_MARKS", ("/",))
+    with pytest.raises(DeviceNotFoundError, match=r"/dev/gpiochip\*: give this container the device"):
         kernel.open()
     kernel.add(FakeHardware("gpiochip0", "1-0020", num_lines=8))
     with pytest.raises(DeviceNotFoundError, match=r"header: it has gpiochip0 \(1-0020\); name"):
@@ -88,9 +95,11 @@ def test_what_is_not_there_is_told_with_what_there_is(kernel: FakeKernel) -> Non
     assert not any(chip.open for chip in kernel.opened)
 
 
-def test_no_permission_names_the_device_and_the_group(kernel: FakeKernel, header: FakeHardware) -> None:
+def test_no_permission_names_the_device_and_the_group(
+    kernel: FakeKernel, header: FakeHardware, remedies: None
+) -> None:
     kernel.denied.add(f"{kernel.dev}/{header.name}")
-    with pytest.raises(AccessDeniedError, match=r"/gpiochip0: join the group gpio") as caught:
+    with pytest.raises(AccessDeniedError, match=r"open .*/gpiochip0: remedy: gpio 6") as caught:
         kernel.open()
     assert isinstance(caught.value.__cause__, PermissionError)
 

@@ -11,6 +11,7 @@ import pytest
 
 import rpi_clusterhat_i2c
 from rpi_clusterhat import errors
+from rpi_clusterhat.hardware import permission
 from rpi_clusterhat.hardware.backend import Line, SupportsSetUp
 from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.testing import FakeExpander, FakeSMBus
@@ -113,6 +114,15 @@ class TestOpening:
         with pytest.raises(errors.DeviceNotFoundError, match="there is no other bus"):
             open_bus(str(tmp_path / "nowhere" / "i2c-1"))
 
+    def test_a_container_must_be_given_the_bus(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(permission, "CONTAINER_MARKS", (str(tmp_path),))
+        missing = tmp_path / "i2c-1"
+        with pytest.raises(errors.DeviceNotFoundError, match=f"docker run --device {missing}'"):
+            open_bus(str(missing))
+        monkeypatch.setattr(permission, "CONTAINER_MARKS", (str(missing),))
+        with pytest.raises(errors.DeviceNotFoundError, match=r"do_i2c 0'; there is no other bus$"):
+            open_bus(str(missing))
+
     def test_a_file_that_is_no_bus(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(errors.DeviceNotFoundError, match="file is no I2C bus"):
@@ -121,12 +131,17 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("code", "expected", "text"),
         [
-            (errno.EACCES, errors.AccessDeniedError, "/dev/i2c-1: join the group i2c"),
+            (errno.EACCES, errors.AccessDeniedError, "open /dev/i2c-1: remedy: i2c 6"),
             (errno.EMFILE, errors.BackendUnavailableError, "cannot open /dev/i2c-1: Too many open files"),
         ],
     )
     def test_a_bus_that_may_not_be_opened(
-        self, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[Exception], text: str
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        remedies: None,
+        code: int,
+        expected: type[Exception],
+        text: str,
     ) -> None:
         def refuse(self: object, bus: object) -> None:
             raise OSError(code, os.strerror(code))

@@ -25,10 +25,12 @@ def test_udev_gets_the_time_it_needs(programs: Programs, kernel: FakeSysfs) -> N
     assert sum(programs.clock.sleeps) == pytest.approx(0.5, abs=0.02)
 
 
-def test_files_that_stay_closed_name_the_file_and_the_group(programs: Programs, kernel: FakeSysfs) -> None:
+def test_files_that_stay_closed_name_the_file_and_the_group(
+    programs: Programs, kernel: FakeSysfs, remedies: None
+) -> None:
     kernel.udev = 60.0
     bank = programs.open()
-    with pytest.raises(AccessDeniedError, match=r"gpio518/direction: join the group gpio"):
+    with pytest.raises(AccessDeniedError, match=r"write .*/gpio518/direction: remedy: gpio 2"):
         bank.write({6: True, 13: True})
     assert sum(programs.clock.sleeps) == pytest.approx(3.0, abs=0.02)
     assert kernel.changes == []
@@ -50,9 +52,11 @@ def test_a_line_that_vanishes_while_udev_is_waited_for_is_exported_again(
     assert kernel.written.count("export=518") == 2
 
 
-def test_a_user_who_may_not_export_is_told_when_opening(programs: Programs, kernel: FakeSysfs) -> None:
+def test_a_user_who_may_not_export_is_told_when_opening(
+    programs: Programs, kernel: FakeSysfs, remedies: None
+) -> None:
     kernel.exportable = False
-    with pytest.raises(AccessDeniedError, match=r"/sys/class/gpio/export: join the group gpio"):
+    with pytest.raises(AccessDeniedError, match=r"write /sys/class/gpio/export: remedy: gpio 2"):
         programs.open()
     for offset in OFFSETS:
         kernel.lines[offset].exported = True

@@ -219,7 +219,7 @@ def test_the_command_of_a_stranger(bank: RawExpander) -> None:
     done = _command("mallory", [], "on", "p1")
     assert done.returncode == 1
     assert "/dev/i2c-1" in done.stderr
-    assert "join the group i2c" in done.stderr
+    assert "join the group i2c ('sudo usermod -aG i2c mallory')" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert bank.bus.first.pins & 0x0F == 0
 
@@ -268,3 +268,26 @@ def test_without_locks_off_works_and_on_is_refused(bank: RawExpander, lock_dir: 
         hat.off("p1")
         assert bank.bus.first.pins & 0x0F == 0b0010
         assert [type(event) for event in told].count(LockMissed) == 1
+
+
+def _refusal(groups: list[str]) -> str:
+    """What alice, who is in the group i2c by the user database, is told in a session with these groups."""
+    done = _command("alice", groups, "status")
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+def test_a_member_is_not_told_to_join_the_group(bank: RawExpander) -> None:
+    assert "alice is in the group i2c, but was not when this session began: log in again" in _refusal([])
+    device = os.stat("/dev/i2c-1")
+    try:
+        os.chmod("/dev/i2c-1", 0o600)
+        told = _refusal(["i2c"])
+        assert "it has the owner root, the group i2c and the mode 0600: 'sudo rpi-clusterhat setup'" in told
+        os.chmod("/dev/i2c-1", 0o660)
+        os.chown("/dev/i2c-1", 0, 0)
+        told = _refusal(["i2c"])
+        assert "it has the owner root, the group root and the mode 0660: 'sudo rpi-clusterhat setup'" in told
+    finally:
+        os.chown("/dev/i2c-1", device.st_uid, device.st_gid)
+        os.chmod("/dev/i2c-1", stat.S_IMODE(device.st_mode))
