@@ -7,6 +7,8 @@ from collections import deque
 from math import exp
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat._fork import after_fork
+
 from .history import Course, Entry
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class Timeline:
 
     def __init__(self, clock: Clock, ambient: float, history: int | None) -> None:
         self.clock = clock
-        self.lock = threading.RLock()
+        self._renew()
+        after_fork(self, Timeline._renew)
         self.supplies: dict[str, Supply] = {}
         self.consumers: list[Consumer] = []
         self.powered = 0
@@ -47,6 +50,9 @@ class Timeline:
         self.watchers: list[Callable[[], None]] = []
         """Called after power was switched, with the lock held."""
         self.set_ambient(ambient)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
 
     def set_ambient(self, degrees: float) -> None:
         self.ambient = degrees

@@ -12,8 +12,8 @@ import errno
 import os
 import stat
 import threading
-import weakref
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
@@ -27,25 +27,6 @@ def lock_path(folder: str, name: str) -> str:
     """Returns the path of a lock's file. Characters that a file name should not have become ``_``."""
     safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
     return os.path.join(folder, f"rpi-clusterhat.{safe}.lock")
-
-
-class _Descriptors:
-    """The open files of a process's locks, so that a forked child can drop its copies.
-
-    A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
-    locks of a parent that was killed.
-    """
-
-    def __init__(self) -> None:
-        self._files: weakref.WeakSet[SharedFile] = weakref.WeakSet()
-        os.register_at_fork(after_in_child=self._drop)
-
-    def add(self, file: SharedFile) -> None:
-        self._files.add(file)
-
-    def _drop(self) -> None:
-        for file in list(self._files):
-            file.close()
 
 
 class SharedFile:
@@ -66,7 +47,9 @@ class SharedFile:
         if guarded:
             _check_folder(os.path.dirname(path))
         self.fd = _open(path, 0o660 if guarded else 0o666)
-        _descriptors.add(self)
+        # A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
+        # locks of a parent that was killed.
+        after_fork(self, SharedFile.close)
 
     def replaced(self) -> bool:
         """Whether the path names another file by now: whoever opens it next would not meet us."""
@@ -82,9 +65,6 @@ class SharedFile:
             os.close(fd)
 
     __del__ = close
-
-
-_descriptors = _Descriptors()
 
 
 def _check_folder(folder: str) -> None:

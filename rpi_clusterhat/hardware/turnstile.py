@@ -13,6 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
 
@@ -202,10 +203,14 @@ class LocalTurnstile:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._renew()
+        after_fork(self, LocalTurnstile._renew)
         # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C leaves it to nobody.
         self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
         self.record = b""
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def join(self) -> Ticket:
         ticket = _LocalTicket(self)

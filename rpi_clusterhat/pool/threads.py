@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.aio import AsyncCluster
 from rpi_clusterhat.errors import ClosedError, PoolClosedError
 
@@ -58,7 +59,7 @@ class NodePool:
             with pool.lease() as lease:
                 ...
 
-    May be used from any thread.
+    May be used from any thread. A process that is forked from one with an open pool has to open its own.
     """
 
     def __init__(
@@ -77,8 +78,17 @@ class NodePool:
         self._lock = threading.Lock()
         """Held while something is given to the event loop, so that this is before its end or refused."""
         self._opened = False
+        self._of_the_parent: object = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        after_fork(self, NodePool._leave_to_the_parent)
+
+    def _leave_to_the_parent(self) -> None:
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            # Kept: its end would close what the parent's still uses.
+            self._of_the_parent = self._loop, self._thread
+            self._loop = self._thread = None
 
     def __repr__(self) -> str:
         return repr(self._pool).replace("AsyncNodePool", "NodePool")
@@ -228,6 +238,10 @@ class NodePool:
         with self._lock:
             if self._loop is None:
                 work.close()
+                if self._of_the_parent is not None:
+                    raise PoolClosedError(
+                        "this pool is that of the process that this one was forked from: open one here"
+                    )
                 if self._opened:
                     raise PoolClosedError("this pool is closed: make a new one")
                 raise ClosedError("this pool is not open: use it in a with statement")

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.hardware.backend import SupportsSimulation
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
 from rpi_clusterhat.hardware.open_board import open_board
@@ -26,7 +27,7 @@ __all__ = ["Bank", "open_banks"]
 class Bank:
     """A board, open: its backend, its rail and the names of its nodes."""
 
-    __slots__ = ("_rail", "backend", "backend_name", "board", "lock", "names", "was_set_up")
+    __slots__ = ("__weakref__", "_rail", "backend", "backend_name", "board", "lock", "names", "was_set_up")
 
     def __init__(
         self,
@@ -42,8 +43,13 @@ class Bank:
         self._rail = rail
         self.names = list(names)
         self.was_set_up: bool | None = None
-        self.lock = threading.RLock()
+        self.lock: threading.RLock
         """Held by whoever accesses the backend or what is known of the board's nodes."""
+        self._renew()
+        after_fork(self, Bank._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.RLock()
 
     @property
     def rail(self) -> Rail:
@@ -64,6 +70,10 @@ class _Rails:
         self._settings = settings
         self._clock = clock
         self._rails: dict[str, Rail] = {}
+        self._renew()
+        after_fork(self, _Rails._renew)
+
+    def _renew(self) -> None:
         self._lock = threading.Lock()
 
     def get(self, name: str, backend: Backend) -> Rail:

@@ -7,6 +7,8 @@ import threading
 from itertools import count
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat._fork import after_fork
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -33,12 +35,16 @@ class FakeClock:
     def __init__(self, start: float = 1000.0, *, by_hand: bool = False) -> None:
         self._now = start
         self._by_hand = by_hand
-        self._lock = threading.Lock()
+        self._renew()
+        after_fork(self, FakeClock._renew)
         self._due: list[tuple[float, int]] = []
         self._sleepers: dict[tuple[float, int], tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
         self._number = count()
         self.sleeps: list[float] = []
         """The seconds of each sleep, in order."""
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<FakeClock {self._now:g}>"

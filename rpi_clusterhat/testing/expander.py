@@ -14,6 +14,8 @@ import threading
 from errno import EBADF, EOPNOTSUPP, EREMOTEIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rpi_clusterhat._fork import after_fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -78,6 +80,10 @@ class FakeExpander:
         self._pointer = 0
         self._faults: list[_Fault] = []
         self._hooks: list[tuple[int, Callable[[], object]]] = []
+        self._renew()
+        after_fork(self, FakeExpander._renew)
+
+    def _renew(self) -> None:
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ BACKENDS = sorted(path.parent for path in (ROOT / "backends").glob("*/__init__.p
 
 # A floor may import from those below it; files of one floor from each other.
 FLOORS = [
-    {"errors", "_frozen"},
+    {"errors", "_frozen", "_fork"},
     {"events"},
     {"clock", "validate", "_names", "_setup_command"},
     {"waiting"},
@@ -42,6 +42,7 @@ PLUGINS_MAY = {
     "hardware.permission",
     "errors",
     "clock",
+    "_fork",
 }
 
 

@@ -222,6 +222,21 @@ def test_repr(rail: Callable[..., Rail]) -> None:
     assert repr(rail(3.0)).endswith(" spacing=3>")
 
 
+def test_who_waits_while_the_machine_is_suspended_goes_on(
+    rail: Callable[..., Rail], clock: FakeClock
+) -> None:
+    """The clock goes on meanwhile, but the program before this one could not act."""
+    first, turn = rail().join(), rail().join()
+    assert first.remaining() == 0.0
+    assert turn.remaining() > 0.0
+    clock.advance(3600.0)
+    assert turn.remaining() > 0.0
+    power_up(first, clock)
+    assert turn.remaining() == pytest.approx(2.0, abs=1e-5)
+    clock.advance(2.0)
+    assert turn.remaining() == 0.0
+
+
 def test_who_is_behind_a_stopped_program_is_told_after_a_minute(
     rail: Callable[..., Rail], clock: FakeClock
 ) -> None:

@@ -1,0 +1,42 @@
+"""What a forked child has to renew: it has the locks that other threads held, and none of these threads.
+
+``multiprocessing`` forks, and so do programs that start a daemon. A lock that another thread held at that
+moment would be held for ever in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
+
+__all__ = ["after_fork"]
+
+_renewals: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
+
+
+def after_fork(owner: _T, renew: Callable[[_T], object]) -> None:
+    """Has something done in each child that this process forks, before anything else runs there.
+
+    It may be called from any thread, and does not keep the owner alive.
+
+    Args:
+        owner: What is renewed.
+        renew: Renews it. It must not wait for a lock that the parent may have held.
+    """
+    _renewals[owner] = renew
+
+
+def _renew() -> None:
+    for owner, renew in list(_renewals.items()):
+        renew(owner)
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_renew)
