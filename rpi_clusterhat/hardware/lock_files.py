@@ -161,11 +161,11 @@ def lock_error(verb: str, path: str, error: OSError) -> LockError:
     folder = os.path.dirname(path)
     number = error.errno or errno.EIO
     if isinstance(error, PermissionError):
-        return LockError(
-            number,
-            f"no permission to use the locks in {folder}: "
-            f"{_remedy(folder, 'make it writable for this user', denied=True)}",
-        )
+        from .permission import permission_remedy
+
+        remedy = permission_remedy(path, "gpio")
+        own = "" if folder == DEFAULT_LOCK_DIR else ", or name another folder with lock_dir"
+        return LockError(number, f"no permission to use the locks in {folder}: {remedy}{own}")
     if isinstance(error, FileNotFoundError):
         return LockError(
             number,
@@ -181,12 +181,10 @@ def lock_error(verb: str, path: str, error: OSError) -> LockError:
     return LockError(number, f"cannot {verb} the lock {path}: {hint}")
 
 
-def _remedy(folder: str, own: str, *, denied: bool = False) -> str:
+def _remedy(folder: str, own: str) -> str:
     """What to do about a lock folder: for the system's the command that makes it, else what the user can."""
     if folder != DEFAULT_LOCK_DIR:
         return f"{own}, or name another folder with lock_dir"
     from rpi_clusterhat._setup_command import setup_command
 
-    if not denied:
-        return f"run '{setup_command()}', or in a container share the folder of the controller"
-    return f"run '{setup_command()}' and log in again"
+    return f"run '{setup_command()}', or in a container share the folder of the controller"

@@ -6,6 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from rpi_clusterhat._setup_command import setup_command
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -60,7 +62,7 @@ def permission_remedy(path: str, group: str, needed: int = os.R_OK | os.W_OK) ->
     if file.gid not in person.groups and file.grants(0):
         return f"{facts}, so {_OTHERWISE}"
     if file.gid == 0 or not file.grants(3):
-        return f"{facts}: 'sudo rpi-clusterhat setup' lets the group {group} use it"
+        return f"{facts}: '{setup_command()}' lets the group {group} use it"
     if file.gid in person.database:
         return (
             f"{person.name} is in the group {own}, but was not when this session began: "

@@ -14,6 +14,7 @@ import pytest
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.hardware import lock_files
 from rpi_clusterhat.hardware.locks import FileLock, lock_path
+from rpi_clusterhat.hardware.permission import permission_remedy
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 from tests.hardware.odd_files import in_place_of, no_space
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture(autouse=True)
+def loaded() -> None:
+    """All that a refusal needs is imported before this process becomes one that cannot read it."""
+    permission_remedy("/", "gpio")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ ROOT = Person(0, "root", {0}, {0})
 
 JOIN = r"^join the group 5000 \('sudo usermod -aG 5000 ann'\) and log in again$"
 ANEW = "^ann is in the group 5000, but was not when this session began: log in again, or run 'newgrp 5000'$"
-SETUP = "'sudo rpi-clusterhat setup' lets the group gpio use it$"
+SETUP = "'sudo ([^ ]*/)?rpi-clusterhat setup' lets the group gpio use it$"
 OTHERWISE = r"so something else forbids it: a container needs the device \('docker run --device'\), "
 FACTS = "^it has the owner 4000, the group {} and the mode {}"
 NO_HELP = f"{FACTS.format(5000, '0660')}, and this process is in that group, {OTHERWISE}"
