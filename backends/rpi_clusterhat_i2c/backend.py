@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.hardware.backend import OpenRequest
 
-    from .registers import Bus
+    from .registers import Bus, Chip
 
 __all__ = ["I2CBackend", "check", "open_backend"]
 
@@ -68,7 +68,6 @@ class I2CBackend:
         name = f"i2c-{number if known is None else known}-{address:02x}"
         self._lock = partial(request.lock, name)
         self._direction: int | None = None
-        self._expected: int | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -83,6 +82,12 @@ class I2CBackend:
         """
         return self._direction != _UNSET
 
+    @property
+    def inputs(self) -> frozenset[int]:
+        """Offsets of the lines that are inputs, as the last read found: their levels are not driven."""
+        direction = self._direction or 0
+        return frozenset(offset for offset in self._lines if direction >> offset & 1)
+
     def read(self) -> dict[int, bool]:
         """Reads the levels at the pins, in two transactions that write nothing.
 
@@ -96,15 +101,15 @@ class I2CBackend:
         """
         self._check_open()
         self._direction = self._registers.get(DIRECTION)
-        self._expected = self._registers.get(INPUT)
-        return {offset: bool(self._expected >> offset & 1) for offset in self._lines}
+        pins = self._registers.get(INPUT)
+        return {offset: bool(pins >> offset & 1) for offset in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:
-        """Switches lines in two transactions, under the lock of the expander, and reads them back.
+        """Switches lines in four transactions, under the lock of the expander, and reads them back.
 
         What the output register holds already is not written again. A line that somebody made an input
-        becomes an output again. A line that is not in ``levels`` is left as it is, and does no harm if it is
-        stuck.
+        becomes an output again, whatever its pin shows. A line that is not in ``levels`` is left as it is,
+        and does no harm if it is stuck.
 
         Args:
             levels: Levels by offset: True is high.
@@ -121,19 +126,14 @@ class I2CBackend:
         if not mask:
             return
         with self._lock().hold():
-            output = self._registers.get(OUTPUT)
-            # Reset leaves all ones in the output register too. Where that is news, the pins alone might agree
-            # with what is written by accident, with the POS jumper's help.
-            if self._direction in (None, _UNSET) or output == _UNSET != self._expected:
+            if self._direction in (None, _UNSET):
                 self._look()
-            value = output & ~mask | wanted
-            pins = self._registers.get(INPUT) if value == output else self._registers.put((OUTPUT, value))
-            self._expected = value
-            if not (pins ^ value) & self._ours() and not (self._direction or 0) & mask:
-                return
+            value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
             if self._look() & mask:
-                pins = self._registers.update(DIRECTION, lambda now: self._made_outputs(now, mask, value))
-            self._confirm(pins, value, mask)
+                self._registers.update(DIRECTION, lambda direction: self._refuse_unset(direction) & ~mask)
+                self._undo_if_torn(value)
+                self._look()
+            self._confirm(value, mask)
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
         """Gives the outputs their levels, then makes all eight pins outputs, and reads them back.
@@ -148,15 +148,23 @@ class I2CBackend:
         """
         self._check_open()
         mask, wanted = self._bits(levels)
-        with self._lock().hold():
-            self._direction = self._registers.get(DIRECTION)
-            if self.is_set_up:
+        value: int | None = None
+
+        def attempt(chip: Chip) -> None:
+            nonlocal value
+            self._direction = chip.get(DIRECTION)
+            if self.is_set_up:  # by another process, or by the last try although it failed
                 return
-            value = self._registers.get(OUTPUT) & ~mask | wanted
-            pins = self._registers.put((POLARITY, 0x00), (OUTPUT, value), (DIRECTION, 0x00))
-            self._expected = value
-            self._look()
-            self._confirm(pins, value, mask)
+            value = chip.get(OUTPUT) & ~mask | wanted
+            for register, content in ((POLARITY, 0x00), (OUTPUT, value), (DIRECTION, 0x00)):
+                chip.put(register, content)
+
+        with self._lock().hold():
+            self._registers.repeat(attempt)
+            if value is not None:
+                self._undo_if_torn(value)
+                self._look()
+                self._confirm(value, mask)
 
     def close(self) -> None:
         """Closes the bus; the expander keeps its levels. May be called again."""
@@ -178,9 +186,6 @@ class I2CBackend:
             wanted |= bool(level) << offset
         return mask, wanted
 
-    def _ours(self) -> int:
-        return sum(1 << offset for offset in self._lines)
-
     def _look(self) -> int:
         """The direction register, where the expander is set up."""
         self._direction = self._registers.get(DIRECTION)
@@ -195,11 +200,17 @@ class I2CBackend:
             )
         return direction
 
-    def _made_outputs(self, direction: int, mask: int, value: int) -> list[tuple[int, int]]:
-        return [(OUTPUT, value), (DIRECTION, self._refuse_unset(direction) & ~mask)]
+    def _undo_if_torn(self, value: int) -> None:
+        """Makes all pins inputs again if the expander lost power between its levels and its directions.
 
-    def _confirm(self, pins: int, value: int, mask: int) -> None:
-        if not (pins ^ value) & mask:
+        Reset has then put ones in the output register, which drive every line high.
+        """
+        if self._registers.get(OUTPUT) == _UNSET != value:
+            self._registers.put(DIRECTION, _UNSET)
+            self._refuse_unset(_UNSET)
+
+    def _confirm(self, value: int, mask: int) -> None:
+        if not (self._registers.get(INPUT) ^ value) & mask:
             return
         wrong = (self._registers.get(INPUT) ^ value) & mask  # a slow edge is no stuck line
         self._look()  # nor is one that has lost its power since

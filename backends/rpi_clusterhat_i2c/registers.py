@@ -1,10 +1,10 @@
-"""An expander's registers over a bus that may fail: transfers are tried again, errors are told in words."""
+"""An expander's registers over a bus that may fail: transfers are repeated, errors are told in words."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rpi_clusterhat.errors import BackendError, BusError, DeviceGoneError, LineBusyError, TransientBusError
 
@@ -13,14 +13,12 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
-__all__ = ["DIRECTION", "INPUT", "OUTPUT", "POLARITY", "Bus", "Registers", "bus_number", "bus_path"]
+__all__ = ["DIRECTION", "INPUT", "OUTPUT", "POLARITY", "Bus", "Chip", "Registers", "bus_number", "bus_path"]
 
 T = TypeVar("T")
 
 INPUT, OUTPUT, POLARITY, DIRECTION = range(4)
 """The registers that the PCA9554 and the XRA1200P have in common."""
-
-_FUNC_I2C = 0x00000001
 
 # What adapters give for a missing acknowledge, lost arbitration, a bus held down, an interrupted transfer.
 # Source: Linux, Documentation/i2c/fault-codes.rst, and the drivers of the Pi's controllers and of i2c-gpio.
@@ -41,13 +39,14 @@ _PAUSES = (0.002, 0.008)
 
 
 class Bus(Protocol):
-    """What is used of ``smbus2.SMBus``."""
+    """What is used of ``smbus2.SMBus``: single writes, and pairs of a write and a read.
 
-    funcs: Any
+    These are the transfers that every controller can do. The driver of the Pi's controller lets one that
+    writes twice before it reads end in an error, although the first write has taken effect.
+    """
 
     def read_byte_data(self, i2c_addr: int, register: int) -> int: ...
     def write_byte_data(self, i2c_addr: int, register: int, value: int) -> None: ...
-    def i2c_rdwr(self, *i2c_msgs: Any) -> None: ...
     def close(self) -> None: ...
 
 
@@ -65,10 +64,24 @@ def bus_number(bus: int | str) -> int | None:
     return int(number) if number != name and number.isdecimal() else None
 
 
-class Registers:
-    """The registers of the expander at one address.
+class Chip:
+    """The expander itself: each call is one transaction, tried once, and may raise an `OSError`."""
 
-    Every method makes at most three tries of what it does and then raises `TransientBusError`; also
+    def __init__(self, bus: Bus, address: int) -> None:
+        self._bus = bus
+        self._address = address
+
+    def get(self, register: int) -> int:
+        return self._bus.read_byte_data(self._address, register)
+
+    def put(self, register: int, value: int) -> None:
+        self._bus.write_byte_data(self._address, register, value)
+
+
+class Registers:
+    """The registers of the expander at one address, over a bus that may fail.
+
+    Each method makes at most three tries of what it does and then raises `TransientBusError`; also
     `DeviceGoneError`, `LineBusyError` and `BusError`. From one thread at a time.
     """
 
@@ -76,11 +89,11 @@ class Registers:
         self, bus: Bus, number: int | str, address: int, *, clock: Clock, sysfs: str = "/sys"
     ) -> None:
         self._bus = bus
+        self._chip = Chip(bus, address)
         self._number = number
         self._address = address
         self._clock = clock
         self._sysfs = sysfs
-        self._combines = bool(bus.funcs & _FUNC_I2C)
 
     def __str__(self) -> str:
         return f"the expander at {self._address:#04x} on {bus_path(self._number)}"
@@ -90,57 +103,45 @@ class Registers:
 
     def get(self, register: int) -> int:
         """Reads a register: one transaction."""
-        return self._try(lambda: self._bus.read_byte_data(self._address, register))
+        return self.repeat(lambda chip: chip.get(register))
 
-    def put(self, *writes: tuple[int, int]) -> int:
-        """Writes registers in this order and reads the pins: one transaction where the adapter can.
+    def put(self, register: int, value: int) -> None:
+        """Writes a register: one transaction. Another try writes the same value again."""
+        self.repeat(lambda chip: chip.put(register, value))
 
-        A new try writes all of them again: whatever the expander lost in between, no register is ever
-        written without those before it.
-        """
-        return self._try(lambda: self._put(writes))
+    def update(self, register: int, change: Callable[[int], int]) -> int:
+        """Reads a register and writes what becomes of its value, where that is another.
 
-    def update(self, register: int, change: Callable[[int], list[tuple[int, int]]]) -> int:
-        """Reads a register and writes what follows from its value, as `put` does.
-
-        A retry reads the register again.
+        Another try reads the register again: what happened in between is kept.
 
         Args:
-            register: The register to read.
-            change: Returns, for its value, registers and values to write.
+            register: The register.
+            change: Returns the new value for the old one.
+
+        Returns:
+            The new value.
         """
 
-        def attempt() -> int:
-            return self._put(change(self._bus.read_byte_data(self._address, register)))
+        def attempt(chip: Chip) -> int:
+            value = self.get(register)
+            if (changed := change(value)) != value:
+                chip.put(register, changed)
+            return changed
 
-        return self._try(attempt)
+        return self.repeat(attempt)
 
-    def _put(self, writes: tuple[tuple[int, int], ...] | list[tuple[int, int]]) -> int:
-        if self._combines:
-            try:
-                return self._put_combined(writes)
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-                self._combines = False  # the kernel refuses before it transfers anything
-        for register, value in writes:
-            self._bus.write_byte_data(self._address, register, value)
-        return self._bus.read_byte_data(self._address, INPUT)
+    def repeat(self, attempt: Callable[[Chip], T]) -> T:
+        """Makes several transactions, and all of them again where one fails in a way that can pass.
 
-    def _put_combined(self, writes: tuple[tuple[int, int], ...] | list[tuple[int, int]]) -> int:
-        from smbus2 import i2c_msg
-
-        # Only the last message may be a read: a limit of the Pi's controller (Linux, i2c-bcm2835.c).
-        messages = [i2c_msg.write(self._address, write) for write in [*writes, (INPUT,)]]
-        answer = i2c_msg.read(self._address, 1)
-        self._bus.i2c_rdwr(*messages, answer)
-        return ord(answer.buf[0])
-
-    def _try(self, attempt: Callable[[], T]) -> T:
+        Args:
+            attempt: Makes them. Methods of this class that it calls have tries of their own.
+        """
         failed = 0
         while True:
             try:
-                return attempt()
+                return attempt(self._chip)
+            except BackendError:  # told already, after its own tries
+                raise
             except OSError as error:
                 if error.errno not in _TRANSIENT or failed == len(_PAUSES):
                     raise self._told(error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import ClusterHatError
+from rpi_clusterhat.errors import BusError, ClusterHatError
 
 from .clusters import node_standing, not_held, open_cluster
 from .exits import DONE
@@ -38,9 +38,11 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             signalled.standing = "which nodes are on was not read"
             signalled.standing = node_standing(hat)
             raise
-        except ClusterHatError:
+        except ClusterHatError as error:
             if not hat.holds_levels:
                 out.line(node_standing(hat))
+            elif isinstance(error, BusError):  # what was begun may have been done all the same
+                _show_standing(hat, out)
             raise
         finally:
             progress.end()
@@ -63,6 +65,14 @@ def _switch(hat: Cluster, args: argparse.Namespace, names: list[str]) -> None:
             hat.off(names)
         case _:
             hat.cycle(names, pause=args.pause)
+
+
+def _show_standing(hat: Cluster, out: Output) -> None:
+    try:
+        hat.status()
+    except ClusterHatError:
+        return  # the error that is told says why
+    out.line(node_standing(hat))
 
 
 def _hold(hat: Cluster, out: Output, signals: Signals) -> None:

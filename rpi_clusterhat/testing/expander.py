@@ -1,4 +1,4 @@
-"""An I2C expander at register level, behind the methods of smbus2 that the i2c backend calls.
+"""An I2C expander at register level, behind methods of smbus2.
 
     expander = FakeExpander("XRA1200P", pins=0x0F)  # just got power, the POS jumper pulls p1 ... p4 high
     bus = FakeSMBus({0x20: expander})
@@ -11,7 +11,7 @@ written to them; clock rates, and the time that anything takes.
 from __future__ import annotations
 
 import threading
-from errno import EBADF, EOPNOTSUPP, EREMOTEIO
+from errno import EBADF, EIO, EOPNOTSUPP, EREMOTEIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rpi_clusterhat._fork import after_fork
@@ -30,8 +30,6 @@ _RESET = {
 }
 
 _I2C_M_RD = 0x0001
-_FUNC_I2C = 0x00000001
-_FUNC_SMBUS_BYTE_DATA = 0x00180000
 
 _Message = bytes | int
 """Bytes that are written, or how many are read."""
@@ -226,19 +224,22 @@ class FakeExpander:
 
 
 class FakeSMBus:
-    """An open I2C bus with expanders, with the methods of ``smbus2.SMBus`` that the ``i2c`` backend calls.
+    """An open I2C bus with expanders, with methods of ``smbus2.SMBus``.
 
-    Several of these may share an expander, as programs do. As on a Raspberry Pi's controller, only the last
-    message of a combined transaction may be a read. It may be used from any thread.
+    Several of these may share an expander, as programs do. It may be used from any thread. Only the last
+    message of a combined transaction may be a read, as Linux's driver for the Raspberry Pi's controller has
+    it.
 
     Args:
         expanders: The expanders by their 7-bit address.
-        i2c: False for an adapter that can do the transfers of SMBus only.
+        combines: Whether the controller can do a transaction that writes more than once. By default it is one
+            that cannot: a driver that passes on it passes on every controller. Such a transaction then ends
+            in EIO, although its first message has taken effect.
     """
 
-    def __init__(self, expanders: Mapping[int, FakeExpander], *, i2c: bool = True) -> None:
+    def __init__(self, expanders: Mapping[int, FakeExpander], *, combines: bool = False) -> None:
         self.expanders = expanders
-        self.funcs = _FUNC_SMBUS_BYTE_DATA | (_FUNC_I2C if i2c else 0)
+        self.combines = combines
         self.closed = False
 
     def __repr__(self) -> str:
@@ -272,21 +273,22 @@ class FakeSMBus:
             i2c_msgs: Messages of the type ``smbus2.i2c_msg``, all for one address.
 
         Raises:
-            OSError: The adapter cannot do it (errno 95), nothing answers (errno 121), or the transaction was
-                to fail.
+            OSError: The controller refuses it (errno 95) or cannot do it (errno 5), nothing answers
+                (errno 121), or the transaction was to fail.
         """
         [address] = {message.addr for message in i2c_msgs}
         reading = [bool(message.flags & _I2C_M_RD) for message in i2c_msgs]
         expander = self._expander(address)
-        if not self.funcs & _FUNC_I2C or any(reading[:-1]):
+        if any(reading[:-1]):
             raise _os_error(EOPNOTSUPP)
-        answers = expander.transfer(
-            [
-                message.len if read else b"".join(message.buf[i] for i in range(message.len))
-                for message, read in zip(i2c_msgs, reading, strict=True)
-            ]
-        )
-        for answer in answers:
+        messages: list[_Message] = [
+            message.len if read else b"".join(message.buf[i] for i in range(message.len))
+            for message, read in zip(i2c_msgs, reading, strict=True)
+        ]
+        if not self.combines and len(messages) > 1 and reading != [False, True]:
+            expander.transfer(messages[:1])
+            raise _os_error(EIO)
+        for answer in expander.transfer(messages):
             for i, value in enumerate(answer):
                 i2c_msgs[-1].buf[i] = bytes([value])
 

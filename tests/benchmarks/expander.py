@@ -38,9 +38,9 @@ def measure() -> Iterator[Row]:
             promise = f"≤ {limit} transactions" + ("" if writes else ", no write")
             return Row(what, promise, f"{count}", f"vendor's tool {VENDOR[what]}", kept)
 
-        yield counted("on of one node", 4, lambda: hat.on("p1"), writes=True)
+        yield counted("on of one node", 6, lambda: hat.on("p1"), writes=True)
         hat.on("all")
-        yield counted("off of all four", 4, lambda: hat.off("all"), writes=True)
+        yield counted("off of all four", 6, lambda: hat.off("all"), writes=True)
         yield counted("status", 3, hat.status, writes=False)
 
         bus = FakeSMBus({0x20: chip})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from typing import TYPE_CHECKING
@@ -126,6 +127,23 @@ def test_a_bus_that_does_not_answer_is_one_line(command: Command, expander: Fake
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
     assert result.err.startswith("rpi-clusterhat: ")
     assert "0x20" in result.err
+
+
+@pytest.mark.parametrize(
+    ("applied", "said"),
+    [(0, "p1 is on, p2, p3, p4 are off\n"), (1, "p2 on\np1, p2 are on, p3, p4 are off\n")],
+)
+def test_after_an_error_of_the_bus_it_says_what_is_on(
+    command: Command, expander: FakeExpander, applied: int, said: str
+) -> None:
+    """The write fails, after it took effect or before, and then the reads that would tell."""
+    ready(expander, nodes=0b0001)
+    expander.fail(errno.EIO, at=4, times=4, applied=applied)
+    result = command(*HAT, "on", "p2")
+    assert (result.code, result.out) == (1, said)
+    assert "did not answer in 3 tries (Input/output error)" in result.err
+    assert command(*HAT, "on", "p2").code == 0
+    assert expander.levels & NODES == 0b0011
 
 
 # Signals --------------------------------------------------------------------------------------------------

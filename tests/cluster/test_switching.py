@@ -148,14 +148,14 @@ def test_transactions_of_a_board_that_is_set_up(lab: Lab, version: str) -> None:
     expander = lab.expander(version)
     hat = lab.hat(expander, version=version)
     operations: list[tuple[Callable[[], object], int]] = [
-        (lambda: hat.on("p1"), 4),
+        (lambda: hat.on("p1"), 6),
         (lambda: hat.on("p1"), 2),
-        (lambda: hat.off("p1"), 4),
-        (lambda: hat.on("all"), 22),
-        (lambda: hat.off("all"), 4),
+        (lambda: hat.off("p1"), 6),
+        (lambda: hat.on("all"), 24),
+        (lambda: hat.off("all"), 6),
         (lambda: hat.off("all"), 2),
-        (hat.alert.on, 4),
-        (hat.hub.reset, 6),
+        (hat.alert.on, 6),
+        (hat.hub.reset, 10),
         (hat.init, 2),
     ]
     for operation, at_most in operations:
@@ -185,7 +185,7 @@ def test_boards_are_numbered_on_and_off_is_one_write_for_each(lab: Lab) -> None:
         expander.reset_counts()
     hat.off("all")
     assert [expander.log for expander in (first, second)] == [[(OUTPUT, IDLE)]] * 2
-    assert [expander.transactions for expander in (first, second)] == [4, 4]
+    assert [expander.transactions for expander in (first, second)] == [6, 6]
 
 
 # Status ----------------------------------------------------------------------------------------------------

@@ -66,17 +66,17 @@ def output(folder: str) -> int:
         return file.read()[OUTPUT]
 
 
-def open_backend(folder: str, *, combined: bool = True, expander: FileExpander | None = None) -> I2CBackend:
+def open_backend(folder: str, *, expander: FileExpander | None = None) -> I2CBackend:
     expander = expander or FileExpander(os.path.join(folder, "registers"))
-    bus: Any = FakeSMBus({ADDRESS: expander}, i2c=combined)
+    bus: Any = FakeSMBus({ADDRESS: expander})
     return I2CBackend(bus, OpenRequest(LINES, {"bus": 1, "address": ADDRESS}, SYSTEM, folder, {}))
 
 
-def switch(folder: str, offset: int, writes: int, *, combined: bool) -> Callable[[], None]:
+def switch(folder: str, offset: int, writes: int) -> Callable[[], None]:
     """Switches one line to and fro; each level must be found as it was left. Leaves it on."""
 
     def work() -> None:
-        backend = open_backend(folder, combined=combined)
+        backend = open_backend(folder)
         backend.read()
         for i in range(writes):
             level = bool(i % 2)
@@ -87,12 +87,8 @@ def switch(folder: str, offset: int, writes: int, *, combined: bool) -> Callable
     return work
 
 
-@pytest.mark.parametrize("combined", [True, False], ids=["combined", "smbus"])
-def test_they_never_undo_each_other(folder: str, combined: bool) -> None:
-    children = [
-        Child(switch(folder, offset, WRITES, combined=combined), USERS[offset % len(USERS)])
-        for offset in range(4)
-    ]
+def test_they_never_undo_each_other(folder: str) -> None:
+    children = [Child(switch(folder, offset, WRITES), USERS[offset % len(USERS)]) for offset in range(4)]
     try:
         assert [child.wait() for child in children] == [0, 0, 0, 0]
     finally:
@@ -103,14 +99,11 @@ def test_they_never_undo_each_other(folder: str, combined: bool) -> None:
 
 def test_one_that_is_killed_harms_nobody(folder: str) -> None:
     """Again and again, anywhere: the lock ends with its holder, and its line is the only one in doubt."""
-    children = [
-        Child(switch(folder, offset, WRITES, combined=True), USERS[offset % len(USERS)])
-        for offset in range(3)
-    ]
+    children = [Child(switch(folder, offset, WRITES), USERS[offset % len(USERS)]) for offset in range(3)]
     try:
         killed = 0
         while not all(child.has_ended for child in children):
-            victim = Child(switch(folder, 3, 10**9, combined=True), USERS[killed % len(USERS)])
+            victim = Child(switch(folder, 3, 10**9), USERS[killed % len(USERS)])
             SYSTEM.sleep(0.013 + killed % 7 * 0.003)
             assert not victim.has_ended
             victim.kill()

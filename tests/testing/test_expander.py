@@ -14,8 +14,8 @@ INPUT, OUTPUT, POLARITY, DIRECTION, PULL_UPS = range(5)
 ADDRESS = 0x20
 
 
-def bus_of(expander: FakeExpander, *, i2c: bool = True) -> FakeSMBus:
-    return FakeSMBus({ADDRESS: expander}, i2c=i2c)
+def bus_of(expander: FakeExpander, *, combines: bool = False) -> FakeSMBus:
+    return FakeSMBus({ADDRESS: expander}, combines=combines)
 
 
 @pytest.mark.parametrize("chip", ["PCA9554", "XRA1200P"])
@@ -92,7 +92,8 @@ def test_a_combined_transaction_is_one() -> None:
     expander = FakeExpander()
     expander.direction = 0x00
     answer = i2c_msg.read(ADDRESS, 1)
-    bus_of(expander).i2c_rdwr(i2c_msg.write(ADDRESS, [OUTPUT, 0x81]), i2c_msg.write(ADDRESS, [INPUT]), answer)
+    messages = (i2c_msg.write(ADDRESS, [OUTPUT, 0x81]), i2c_msg.write(ADDRESS, [INPUT]), answer)
+    bus_of(expander, combines=True).i2c_rdwr(*messages)
     assert list(bytes(answer)) == [0x81]
     assert (expander.transactions, expander.reads, expander.writes) == (1, 1, 1)
     assert expander.log == [(OUTPUT, 0x81)]
@@ -100,19 +101,39 @@ def test_a_combined_transaction_is_one() -> None:
 
 def test_more_bytes_go_to_the_same_register() -> None:
     expander = FakeExpander()
-    bus_of(expander).i2c_rdwr(i2c_msg.write(ADDRESS, [OUTPUT, 0x01, 0x02]), i2c_msg.write(ADDRESS, []))
+    bus_of(expander).i2c_rdwr(i2c_msg.write(ADDRESS, [OUTPUT, 0x01, 0x02]))
     assert expander.log == [(OUTPUT, 0x01), (OUTPUT, 0x02)]
     assert (expander.output, expander.polarity) == (0x02, 0x00)
 
 
-def test_an_adapter_refuses_what_it_cannot_combine() -> None:
+@pytest.mark.parametrize("combines", [True, False])
+def test_only_the_last_message_may_be_a_read(combines: bool) -> None:
     expander = FakeExpander()
     early = (i2c_msg.write(ADDRESS, [INPUT]), i2c_msg.read(ADDRESS, 1), i2c_msg.write(ADDRESS, [OUTPUT, 0]))
-    for bus, messages in ((bus_of(expander), early), (bus_of(expander, i2c=False), early[:2])):
-        with pytest.raises(OSError) as caught:
-            bus.i2c_rdwr(*messages)
-        assert caught.value.errno == errno.EOPNOTSUPP
+    with pytest.raises(OSError) as caught:
+        bus_of(expander, combines=combines).i2c_rdwr(*early)
+    assert caught.value.errno == errno.EOPNOTSUPP
     assert expander.transactions == 0
+
+
+@pytest.mark.parametrize("last", [i2c_msg.read(ADDRESS, 1), i2c_msg.write(ADDRESS, [DIRECTION, 0])])
+def test_a_second_write_ends_in_an_error_and_the_first_has_taken_effect(last: i2c_msg) -> None:
+    """As on the controller of a Raspberry Pi."""
+    expander = FakeExpander()
+    with pytest.raises(OSError) as caught:
+        bus_of(expander).i2c_rdwr(
+            i2c_msg.write(ADDRESS, [OUTPUT, 0x81]), i2c_msg.write(ADDRESS, [INPUT]), last
+        )
+    assert caught.value.errno == errno.EIO
+    assert (expander.output, expander.direction) == (0x81, 0xFF)
+    assert expander.log == [(OUTPUT, 0x81)]
+
+
+def test_a_write_and_a_read_are_a_pair_on_every_controller() -> None:
+    expander = FakeExpander(pins=0x5A)
+    answer = i2c_msg.read(ADDRESS, 1)
+    bus_of(expander).i2c_rdwr(i2c_msg.write(ADDRESS, [INPUT]), answer)
+    assert list(bytes(answer)) == [0x5A]
 
 
 def test_nothing_answers_at_another_address_or_on_a_closed_bus() -> None:

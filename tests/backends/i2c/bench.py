@@ -47,11 +47,9 @@ def ready(**changes: int) -> FakeExpander:
 class Bench:
     """A backend and its expander."""
 
-    def __init__(
-        self, expander: FakeExpander, opening: OpenRequest, *, i2c: bool = True, sysfs: str = "/sys"
-    ) -> None:
+    def __init__(self, expander: FakeExpander, opening: OpenRequest, *, sysfs: str = "/sys") -> None:
         self.expander = expander
-        self.bus = FakeSMBus({ADDRESS: expander}, i2c=i2c)
+        self.bus = FakeSMBus({ADDRESS: expander})
         self.backend = I2CBackend(self.bus, opening, sysfs=sysfs)
 
     def count(self) -> tuple[int, int]:

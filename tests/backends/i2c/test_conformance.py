@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Conformance(BackendConformance):
     chip = "PCA9554"
-    i2c = True
+    combines = False
 
     def reset(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
@@ -27,7 +27,9 @@ class Conformance(BackendConformance):
         self.folder.cleanup()
 
     def open(self) -> Backend:
-        return I2CBackend(FakeSMBus({ADDRESS: self.expander}, i2c=self.i2c), opening_of(self.folder.name))
+        return I2CBackend(
+            FakeSMBus({ADDRESS: self.expander}, combines=self.combines), opening_of(self.folder.name)
+        )
 
     def outside(self) -> dict[int, bool]:
         return {offset: bool(self.expander.levels >> offset & 1) for offset in range(8)}
@@ -45,5 +47,5 @@ class TestXRA1200P(Conformance):
     chip = "XRA1200P"
 
 
-class TestSMBusOnly(Conformance):
-    i2c = False
+class TestControllerThatCombines(Conformance):
+    combines = True

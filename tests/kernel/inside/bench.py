@@ -146,12 +146,13 @@ class Bus:
 
     def reset(self) -> None:
         """No faults, both expanders fresh from a power-up, the log and the count empty."""
-        for knob in ("fail_count", "fail_skip", "fail_late", "delay_us"):
+        for knob in ("fail_count", "fail_skip", "fail_late", "delay_us", "combines"):
             write(f"{self.ROOT}/{knob}", 0)
         write(f"{self.ROOT}/fail_errno", 121)
         for expander in (self.first, self.second):
             expander.present(True)
-            expander.external = 0x00
+            expander.external = expander.floating = 0x00
+            expander.xra1200p(False)
             expander.power_cycle()
         self.forget()
 
@@ -161,6 +162,10 @@ class Bus:
         write(f"{self.ROOT}/fail_late", int(late))
         write(f"{self.ROOT}/fail_skip", skip)
         write(f"{self.ROOT}/fail_count", count)
+
+    def combine(self, able: bool) -> None:
+        """Whether the controller can do combined transfers other than a write and a read."""
+        write(f"{self.ROOT}/combines", int(able))
 
     def delay(self, microseconds: int) -> None:
         write(f"{self.ROOT}/delay_us", microseconds)
@@ -239,6 +244,19 @@ class Expander:
         self._set("external", value)
 
     @property
+    def floating(self) -> int:
+        """Pins that nothing drives: as inputs they show their pull-up."""
+        return self._get("floating")
+
+    @floating.setter
+    def floating(self, value: int) -> None:
+        self._set("floating", value)
+
+    @property
+    def pull_ups(self) -> int:
+        return self._get("pull_ups")
+
+    @property
     def pins(self) -> int:
         return self._get("pins")
 
@@ -248,6 +266,10 @@ class Expander:
 
     def present(self, present: bool) -> None:
         write(f"{self._root}/present", "Y" if present else "N")
+
+    def xra1200p(self, is_one: bool) -> None:
+        """Whether it has the register 04 of an XRA1200P."""
+        write(f"{self._root}/xra1200p", int(is_one))
 
     def power_cycle(self, *, before_transfer: int = 0) -> None:
         """Cuts the power now, or just before the so-and-so-many-th transfer from now."""

@@ -57,11 +57,41 @@ def test_the_bus_does_byte_data_and_combined_transactions(bus: Bus) -> None:
         smbus.write_byte_data(0x20, 1, 0x05)
         smbus.write_byte_data(0x20, 3, 0x00)
         read = smbus2.i2c_msg.read(0x20, 1)
+        bus.combine(True)
         smbus.i2c_rdwr(smbus2.i2c_msg.write(0x20, [1, 0x06]), smbus2.i2c_msg.write(0x20, [0]), read)
         assert bytes(read) == b"\x06"
     assert bus.transfers == 4
     assert bus.writes() == [b"\x01\x05", b"\x03\x00", b"\x01\x06"]
     assert bus.pin_history() == [0x05, 0x06]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_the_bus_does_what_a_raspberry_pi_does(bus: Bus, read: bool) -> None:
+    """A transfer that writes twice ends in an error, although the first write has taken effect."""
+    second = smbus2.i2c_msg.write(0x20, [0] if read else [3, 0])
+    messages = [smbus2.i2c_msg.write(0x20, [1, 0x06]), second]
+    with smbus2.SMBus(1) as smbus:
+        with pytest.raises(OSError, match="Errno 5"):
+            smbus.i2c_rdwr(*messages, *([smbus2.i2c_msg.read(0x20, 1)] if read else []))
+        pair = smbus2.i2c_msg.write(0x20, [1]), smbus2.i2c_msg.read(0x20, 1)
+        smbus.i2c_rdwr(*pair)
+    assert bytes(pair[1]) == b"\x06"
+    assert (bus.first.output, bus.first.direction) == (0x06, 0xFF)
+    assert bus.writes() == [b"\x01\x06"]
+
+
+def test_an_xra1200p_has_pull_ups(bus: Bus) -> None:
+    bus.first.floating, bus.first.external = 0xF0, 0x01
+    assert bus.first.pins == 0xF1
+    bus.first.xra1200p(True)
+    with smbus2.SMBus(1) as smbus:
+        assert smbus.read_byte_data(0x20, 4) == 0xFF
+        smbus.write_byte_data(0x20, 4, 0x7F)
+        assert smbus.read_byte_data(0x20, 0) == 0x71
+        with pytest.raises(OSError, match="121"):
+            smbus.read_byte_data(0x20, 5)
+    bus.first.power_cycle()
+    assert (bus.first.pull_ups, bus.first.pins) == (0xFF, 0xF1)
 
 
 def test_the_bus_fails_as_asked(bus: Bus) -> None:

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An I2C bus for tests, with PCA9554-like expanders at 0x20 and 0x21.
+ * An I2C bus for tests, with expanders at 0x20 and 0x21 that are like a PCA9554 or an XRA1200P.
+ *
+ * The controller is like the Raspberry Pi's: of combined transfers it can do a write and a read only. Any other
+ * ends in EIO, although its first message has taken effect.
  *
  * Under /sys/kernel/debug/i2c-bench:
+ *   combines     1: the controller can do all combined transfers
  *   fail_count   this many transfers fail (negative: all)   fail_skip  after this many that do not
  *   fail_errno   with this errno                            fail_late  1: the chip obeys all the same
  *   delay_us     each transfer takes this long              transfers  how many there have been
  *   log          a line for each message and for each change at the pins, with its time, oldest first; a write
  *                empties it
- *   20/, 21/     output, polarity, direction: the registers  external: what drives the pins that are inputs
+ *   20/, 21/     output, polarity, direction, pull_ups: the registers
+ *                external: what drives the pins that are inputs
+ *                floating: pins that nothing drives; as inputs they show their pull-up
  *                pins: the levels, as a meter shows them     present: 0 takes the chip off the bus
+ *                xra1200p: 1: register 04 switches the pull-ups; 0: there is none, and all are on
  *                power_cycle: a write of N cuts the power just before the N-th transfer from now (0: now)
  */
 #include <linux/debugfs.h>
@@ -20,13 +27,13 @@
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
 
-enum { INPUT, OUTPUT, POLARITY, DIRECTION, REGISTERS };
+enum { INPUT, OUTPUT, POLARITY, DIRECTION, PULL_UPS, REGISTERS };
 
 struct expander {
 	u16 address;
 	u8 reg[REGISTERS];
-	u8 pointer, external, seen;
-	bool present;
+	u8 pointer, external, floating, seen;
+	bool present, xra1200p;
 	int cut_in; /* transfers until the power is cut; negative: never */
 };
 
@@ -34,7 +41,7 @@ static struct expander expanders[] = { { .address = 0x20 }, { .address = 0x21 } 
 
 static atomic_t fail_count, fail_skip, transfers;
 static u32 fail_errno = EREMOTEIO, delay_us;
-static bool fail_late;
+static bool fail_late, combines;
 
 #define ENTRIES 16384
 static struct entry {
@@ -63,7 +70,9 @@ static void note(const struct expander *chip, char kind, const u8 *data, size_t 
 
 static u8 pins(const struct expander *chip)
 {
-	return (chip->reg[OUTPUT] & ~chip->reg[DIRECTION]) | (chip->external & chip->reg[DIRECTION]);
+	u8 undriven = (chip->external & ~chip->floating) | (chip->reg[PULL_UPS] & chip->floating);
+
+	return (chip->reg[OUTPUT] & ~chip->reg[DIRECTION]) | (undriven & chip->reg[DIRECTION]);
 }
 
 static void note_pins(struct expander *chip)
@@ -80,6 +89,7 @@ static void power_up(struct expander *chip)
 	chip->reg[OUTPUT] = 0xff;
 	chip->reg[POLARITY] = 0x00;
 	chip->reg[DIRECTION] = 0xff;
+	chip->reg[PULL_UPS] = 0xff;
 	chip->pointer = 0;
 	chip->cut_in = -1;
 }
@@ -100,7 +110,7 @@ static int obey(struct expander *chip, struct i2c_msg *msg)
 			msg->buf[i] = chip->pointer == INPUT ? pins(chip) ^ chip->reg[POLARITY] :
 							       chip->reg[chip->pointer];
 		} else if (i == 0) {
-			if (msg->buf[0] >= REGISTERS)
+			if (msg->buf[0] >= (chip->xra1200p ? REGISTERS : PULL_UPS))
 				return -EREMOTEIO;
 			chip->pointer = msg->buf[0];
 		} else if (chip->pointer != INPUT) {
@@ -134,8 +144,14 @@ static int fault(void)
 	return -(int)fail_errno;
 }
 
+static bool is_pair(const struct i2c_msg *msgs, int count)
+{
+	return count == 2 && !(msgs[0].flags & I2C_M_RD) && msgs[1].flags & I2C_M_RD;
+}
+
 static int transfer(struct i2c_adapter *adapter, struct i2c_msg *msgs, int count)
 {
+	bool able = combines || count == 1 || is_pair(msgs, count);
 	int i, failed, result = 0;
 
 	if (delay_us)
@@ -149,7 +165,7 @@ static int transfer(struct i2c_adapter *adapter, struct i2c_msg *msgs, int count
 			power_cycle(chip);
 	}
 	failed = fault();
-	for (i = 0; i < count && !result; i++) {
+	for (i = 0; i < (able ? count : 1) && !result; i++) {
 		struct expander *chip = find(msgs[i].addr);
 
 		if (!chip) {
@@ -163,7 +179,7 @@ static int transfer(struct i2c_adapter *adapter, struct i2c_msg *msgs, int count
 		}
 	}
 	mutex_unlock(&bench);
-	return result ?: failed ?: count;
+	return result ?: failed ?: able ? count : -EIO;
 }
 
 static u32 functionality(struct i2c_adapter *adapter)
@@ -248,8 +264,11 @@ static void show_expander(struct expander *chip)
 	debugfs_create_x8("output", 0600, at, &chip->reg[OUTPUT]);
 	debugfs_create_x8("polarity", 0600, at, &chip->reg[POLARITY]);
 	debugfs_create_x8("direction", 0600, at, &chip->reg[DIRECTION]);
+	debugfs_create_x8("pull_ups", 0600, at, &chip->reg[PULL_UPS]);
 	debugfs_create_x8("external", 0600, at, &chip->external);
+	debugfs_create_x8("floating", 0600, at, &chip->floating);
 	debugfs_create_bool("present", 0600, at, &chip->present);
+	debugfs_create_bool("xra1200p", 0600, at, &chip->xra1200p);
 	debugfs_create_file_unsafe("pins", 0400, at, chip, &pins_operations);
 	debugfs_create_file_unsafe("power_cycle", 0200, at, chip, &power_cycle_operations);
 }
@@ -266,6 +285,7 @@ static int __init bench_init(void)
 	debugfs_create_atomic_t("transfers", 0600, folder, &transfers);
 	debugfs_create_u32("fail_errno", 0600, folder, &fail_errno);
 	debugfs_create_bool("fail_late", 0600, folder, &fail_late);
+	debugfs_create_bool("combines", 0600, folder, &combines);
 	debugfs_create_u32("delay_us", 0600, folder, &delay_us);
 	debugfs_create_file("log", 0600, folder, NULL, &log_operations);
 	for (i = 0; i < ARRAY_SIZE(expanders); i++) {
