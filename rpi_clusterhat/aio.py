@@ -233,6 +233,17 @@ class AsyncCluster(ClusterBase):
 
         return await _run(self._inventory, plans.set_up(self._inventory.names))
 
+    async def check_rails(self) -> None:
+        """Checks that nodes could be switched on: that their rails' locks can be had. It switches nothing.
+
+        Raises:
+            LockError: A rail's lock cannot be had. The text says what to do.
+            BackendError: The hardware failed.
+        """
+        from .power import plans
+
+        await _run(self._inventory, plans.check_rails(self._inventory.names))
+
     async def status(self) -> Status:
         """Reads all boards. Never writes. Raises `BackendError`."""
         return await _call(self._inventory, partial(read_status, self._inventory))

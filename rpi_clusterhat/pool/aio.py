@@ -134,7 +134,12 @@ class AsyncNodePool:
         await self.close()
 
     async def open(self) -> None:
-        """Finds which nodes have power, and begins to watch them. Once only. Raises `BackendError`."""
+        """Finds which nodes have power, and begins to watch them. Once only.
+
+        Raises:
+            LockError: Nodes could not be switched on: see `AsyncCluster.check_rails`.
+            BackendError: The hardware failed.
+        """
         await self._runner.begin()
 
     def lease(

@@ -58,7 +58,7 @@ class Runner:
         self._ended = False
 
     async def begin(self) -> None:
-        """Finds which nodes have power, and is told from now on. Raises `BackendError`."""
+        """Finds which nodes have power, and is told from now on. Raises `BackendError` and `LockError`."""
         loop = asyncio.get_running_loop()
 
         def heard(event: Event) -> None:
@@ -69,6 +69,7 @@ class Runner:
                     with suppress(RuntimeError):  # the loop has ended
                         loop.call_soon_threadsafe(self._take, event)
 
+        await self.cluster.check_rails()  # said now, not to the first who waits for a node
         self._unsubscribe = self.cluster.subscribe(heard)
         status = await self.cluster.status()
         for name, node in status.nodes.items():

@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "SwitchOn",
     "TakeTurn",
+    "check_rails",
     "cycle",
     "pulse_off",
     "set_function",
@@ -217,6 +218,12 @@ def _cycle(nodes: Sequence[str], left: list[str], pause: float) -> Plan[None]:
     left[:] = [n for n in nodes if n not in stuck]
     stuck_off, superseded = yield from _power_up(left)
     _raise({**stuck, **stuck_off}, superseded)
+
+
+def check_rails(nodes: Sequence[str]) -> Plan[None]:
+    """Sees that nodes could get a turn on their rails."""
+    yield Read(tuple(nodes))
+    yield Secure(tuple(nodes))
 
 
 def set_up(nodes: Sequence[str]) -> Plan[bool]:

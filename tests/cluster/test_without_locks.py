@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rpi_clusterhat import LockError, LockMissed, LockTimeoutError
+from rpi_clusterhat import LockError, LockMissed, LockTimeoutError, NodePool, TcpProbe
 from rpi_clusterhat.cli import main
 from rpi_clusterhat.hardware.locks import FileLock, lock_path
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
@@ -99,6 +99,18 @@ def test_nothing_else_is_switched(lab: Lab, broken: Path) -> None:
         assert expander.log == [], "nothing was written"
         hat.on("p1")  # it is on already
         assert hat["p1"].powered
+
+
+def test_a_pool_says_so_before_anybody_waits_for_a_node(lab: Lab, broken: Path) -> None:
+    lab.lock_dir = str(broken)
+    expander = lab.expander(nodes=0b0001)
+    with lab.hat(expander) as hat:
+        with pytest.raises(LockError, match=str(broken)):
+            hat.check_rails()
+        pool = NodePool(hat, probe=lambda name: TcpProbe(name, 80))
+        with pytest.raises(LockError, match=str(broken)):
+            pool.open()
+        assert expander.log == []
 
 
 def test_a_set_up_needs_the_lock(lab: Lab, broken: Path) -> None:

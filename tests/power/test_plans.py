@@ -98,6 +98,10 @@ def pulse_off(name: str, pause: float, *, unset: Sequence[int] = ()) -> Plan[Non
     return looked(plans.pulse_off(name, pause), Boards((0,), tuple(unset)))
 
 
+def check_rails(nodes: Sequence[str]) -> Plan[None]:
+    return looked(plans.check_rails(nodes), Seen(ON))
+
+
 def set_up(unset: Sequence[int]) -> Plan[None]:
     return looked(plans.set_up(BOTH), Seen(OFF, unset=tuple(unset)))
 
@@ -244,6 +248,10 @@ def test_set_up_and_functions() -> None:
     assert list(set_function("alert", unset=[0])) == [SetUp(0), SetFunction("alert", (0,), on=True)]
 
 
+def test_rails_are_checked() -> None:
+    assert list(check_rails(BOTH)) == [Secure(BOTH)]
+
+
 def test_a_pulse() -> None:
     assert list(pulse_off("hub", 0.5, unset=[0])) == [
         SetUp(0),
@@ -263,6 +271,7 @@ PLANS: dict[str, Callable[[], Plan[None]]] = {
     "functions": lambda: set_function("alert", unset=[0]),
     "pulse": lambda: pulse_off("hub", 0.5, unset=[0]),
     "set up": lambda: set_up([0, 1]),
+    "check rails": lambda: check_rails(BOTH),
 }
 STEPS = [(name, at, step) for name, make in PLANS.items() for at, step in enumerate(make())]
 
@@ -273,7 +282,7 @@ def clean_up(name: str, at: int) -> list[Step]:
     step = before[-1]
     if name == "pulse":
         return [] if isinstance(step, SetUp) else [SetFunction("hub", (0,), on=True)]
-    if name in ("functions", "set up"):
+    if name in ("functions", "set up", "check rails"):
         return []
     on = [s.node for s in before[:-1] if isinstance(s, SwitchOn)]
     nodes = ("p2",) if name == "on, one has power" else BOTH
