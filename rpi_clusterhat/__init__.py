@@ -74,6 +74,7 @@ _PUBLIC = {
         "BootFinished",
         "BootStarted",
         "Event",
+        "LineDriven",
         "LockMissed",
         "PoolEvent",
         "PowerLost",

@@ -149,6 +149,9 @@ from .events import (
     Event as Event,
 )
 from .events import (
+    LineDriven as LineDriven,
+)
+from .events import (
     LockMissed as LockMissed,
 )
 from .events import (
@@ -259,6 +262,7 @@ __all__ = [
     "LeaseTimeoutError",
     "LevelsNotHeldError",
     "LineBusyError",
+    "LineDriven",
     "LockError",
     "LockMissed",
     "LockTimeoutError",

@@ -261,6 +261,14 @@ class NodeHandle(Handle[C]):
         return self._entry.desired
 
     @property
+    def driven(self) -> bool | None:
+        """Whether its line was an output at the last look; None before the first one.
+
+        The level of an input may change at any time: `on` and `off` drive it.
+        """
+        return self._entry.driven
+
+    @property
     def failure(self) -> str | None:
         """Why it is in the state ``failed``; None in every other state."""
         return self._entry.failure

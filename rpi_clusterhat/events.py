@@ -12,6 +12,7 @@ __all__ = [
     "BootFinished",
     "BootStarted",
     "Event",
+    "LineDriven",
     "LockMissed",
     "PoolEvent",
     "PowerLost",
@@ -72,6 +73,16 @@ class BoardSetUp(Frozen):
     board: int
 
 
+class LineDriven(Frozen):
+    """A node's line, an input that read as if it had been switched, is driven to that level now.
+
+    The node's state has not changed.
+    """
+
+    node: str
+    on: bool
+
+
 class LockMissed(Frozen):
     """Nodes of a board (counted from 0) lose their power without the lock that programs share.
 
@@ -84,7 +95,7 @@ class LockMissed(Frozen):
     """What is wrong with the lock, and what to do about it."""
 
 
-Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LockMissed
+Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LineDriven | LockMissed
 
 
 class BootStarted(Frozen):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.events import BoardSetUp, LockMissed, PowerLost, StateChanged, WaitingForRail
+from rpi_clusterhat.events import (
+    BoardSetUp,
+    LineDriven,
+    LockMissed,
+    PowerLost,
+    StateChanged,
+    WaitingForRail,
+)
 from rpi_clusterhat.power.states import State, has_power
 
 from .output import listed
@@ -51,7 +58,11 @@ class Progress:
             self._out.warning(f"the power is cut without a shared lock: {event.reason}")
         elif isinstance(event, BoardSetUp):
             self._out.line(board_line(event, self._boards))
-        elif event.node in self._names:
+        elif event.node not in self._names:
+            return
+        elif isinstance(event, LineDriven):
+            self._say(event.node, "on" if event.on else "off")
+        else:
             self._show(event)
 
     def _show(self, event: StateChanged) -> None:
@@ -62,10 +73,13 @@ class Progress:
         powered = has_power(event.new)
         if powered is None or powered is has_power(event.old):
             return
-        self._next = ""
-        self._changed.add(event.node)
         by = " (by another program)" if event.cause == "outside" else ""
-        self._out.line(f"{event.node} {'on' if powered else 'off'}{by}")
+        self._say(event.node, f"{'on' if powered else 'off'}{by}")
+
+    def _say(self, node: str, text: str) -> None:
+        self._next = ""
+        self._changed.add(node)
+        self._out.line(f"{node} {text}")
 
     def _show_waiting(self) -> None:
         if self._next:

@@ -194,7 +194,8 @@ class Runner:
             self._report(self.scheduler.lost, name)
             return
         self._report(self.scheduler.found_on, name)
-        if node.failure is not None:  # else the cluster tells nothing of it: a failure is kept
+        # A failure is kept, and the cluster tells nothing of it; what nobody drives may go off at any time.
+        if node.failure is not None or not node.driven:
             with self._switches(name):
                 await node.on()
         await node.report_probe(up=False)

@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat._fork import after_fork
-from rpi_clusterhat.hardware.backend import SupportsSimulation
+from rpi_clusterhat.errors import BackendError, ClusterHatError
+from rpi_clusterhat.hardware.backend import SupportsDirections, SupportsSetUp, SupportsSimulation
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
 from rpi_clusterhat.hardware.open_board import open_board
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from typing import TypeVar
 
     from rpi_clusterhat.clock import Clock
     from rpi_clusterhat.hardware.backend import Backend
@@ -21,13 +23,25 @@ if TYPE_CHECKING:
 
     from .rail import Rail
 
+    _T = TypeVar("_T")
+
 __all__ = ["Bank", "open_banks"]
 
 
 class Bank:
     """A board, open: its backend, its rail and the names of its nodes."""
 
-    __slots__ = ("__weakref__", "_rail", "backend", "backend_name", "board", "lock", "names", "was_set_up")
+    __slots__ = (
+        "__weakref__",
+        "_directions",
+        "_rail",
+        "backend",
+        "backend_name",
+        "board",
+        "lock",
+        "names",
+        "was_set_up",
+    )
 
     def __init__(
         self,
@@ -39,6 +53,7 @@ class Bank:
     ) -> None:
         self.board = board
         self.backend = backend
+        self._directions = backend if isinstance(backend, SupportsDirections) else None
         self.backend_name = backend_name or type(backend).__name__
         self._rail = rail
         self.names = list(names)
@@ -58,6 +73,31 @@ class Bank:
         if callable(rail):
             rail = self._rail = rail()
         return rail
+
+    def read(self) -> Mapping[int, bool]:
+        """Levels by offset. Raises `BackendError`, also where the backend lets an `OSError` out."""
+        return self._call(self.backend.read)
+
+    def inputs(self) -> Collection[int]:
+        """The offsets of lines that nobody drove at the last `read`."""
+        return () if self._directions is None else self._directions.inputs
+
+    def write(self, levels: Mapping[int, bool]) -> None:
+        """Makes lines outputs with these levels. Raises as `read` does."""
+        self._call(partial(self.backend.write, levels))
+
+    def set_up(self, levels: Mapping[int, bool]) -> None:
+        """Sets up a bank that needs it. Raises as `read` does."""
+        assert isinstance(self.backend, SupportsSetUp)
+        self._call(partial(self.backend.set_up, levels))
+
+    def _call(self, access: Callable[[], _T]) -> _T:
+        try:
+            return access()
+        except ClusterHatError:
+            raise
+        except OSError as error:
+            raise BackendError(f"{self.backend_name}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Bank {self.board.version} {self.backend_name} {self.names[0]}…{self.names[-1]}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import BackendError, ClosedError, ClusterHatError, UnsupportedError
+from rpi_clusterhat.errors import ClosedError, UnsupportedError
 from rpi_clusterhat.events import PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
 from rpi_clusterhat.hardware.going_ahead import going_ahead
@@ -38,6 +38,7 @@ class NodeEntry:
         "asked_by",
         "bank",
         "desired",
+        "driven",
         "failure",
         "name",
         "powered",
@@ -54,6 +55,8 @@ class NodeEntry:
         self.state = State.UNKNOWN
         self.powered: bool | None = None
         """As last observed."""
+        self.driven: bool | None = None
+        """Whether its line was an output when it was last read; None before that."""
         self.desired: bool | None = None
         """As last asked for; None where nobody has asked, or has withdrawn."""
         self.asked_by: object | None = None
@@ -145,19 +148,19 @@ class Inventory:
             self.check_open()
             try:
                 with going_ahead():  # nothing is switched, so no lock is worth failing for
-                    levels = bank.backend.read()
-            except BaseException as error:
+                    levels = bank.read()
+            except BaseException:
                 for entry in self._by_board[index]:
                     if entry.state is State.FAILED:  # a failure is kept until the node is switched again
                         entry.powered = None
                     else:
                         self.apply(entry, Trigger.FORGET, "error")
-                if isinstance(error, OSError) and not isinstance(error, ClusterHatError):
-                    raise BackendError(f"{bank.backend_name}: {error}") from error
                 raise
+            inputs = bank.inputs()
             if self._lost_power(index):
                 requested = ()
             for entry in self._by_board[index]:
+                entry.driven = entry.role.offset not in inputs
                 on = entry.role.is_on(levels)
                 cause = "request" if entry.name in requested else "outside"
                 self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
-from rpi_clusterhat.events import BoardSetUp, LockMissed, State, WaitingForRail
+from rpi_clusterhat.events import BoardSetUp, LineDriven, LockMissed, State, WaitingForRail
 from rpi_clusterhat.hardware.backend import SupportsSetUp
 from rpi_clusterhat.hardware.going_ahead import going_ahead
 from rpi_clusterhat.waiting import Call, Sleep, is_over
@@ -101,6 +101,7 @@ class Operation:
         inventory = self._inventory
         powered: dict[str, bool] = {}
         in_state: dict[State, list[str]] = {State.FAILED: [], State.QUEUED: []}
+        undriven: list[str] = []
         before: list[tuple[NodeEntry, bool | None]] = []
         boards = inventory.by_board(step.nodes)
         try:
@@ -111,6 +112,8 @@ class Operation:
                         powered[entry.name] = entry.role.is_on(levels)
                         if entry.state in in_state:
                             in_state[entry.state].append(entry.name)
+                        if entry.driven is False:
+                            undriven.append(entry.name)
                         if step.desired is not None:
                             before.append((entry, entry.desired))
                             entry.desired, entry.asked_by = step.desired, self
@@ -125,6 +128,7 @@ class Operation:
             tuple(in_state[State.FAILED]),
             tuple(in_state[State.QUEUED]),
             inventory.unset(boards),
+            tuple(undriven),
         )
 
     def _read_function(self, step: plans.ReadFunction) -> plans.Boards:
@@ -160,7 +164,7 @@ class Operation:
             pins = inventory.levels(step.board)
             if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
                 with self._locks(step.board, needed=not step.unlocked):
-                    bank.backend.set_up(bank.board.first_levels(pins))
+                    bank.set_up(bank.board.first_levels(pins))
                 inventory.announce(BoardSetUp(step.board))
                 inventory.levels(step.board, bank.names)
 
@@ -183,7 +187,7 @@ class Operation:
             with bank.lock:
                 self._inventory.check_open()
                 try:
-                    bank.backend.write({role.offset: role.level(on=step.on)})
+                    bank.write({role.offset: role.level(on=step.on)})
                 except ClusterHatError as error:  # one board's trouble keeps no other from being switched
                     errors.append(error)
         _raise_worst(errors)
@@ -237,8 +241,8 @@ class Operation:
             if not entry.desired:
                 return True  # `_switch_on` finds so too
             # While it waited, another program or another caller may have switched the node on.
-            look = entry.powered or (self.waited and seconds <= 0.0)
-            if look and inventory.refresh((step.node,))[step.node]:
+            look = (entry.powered and entry.driven) or (self.waited and seconds <= 0.0)
+            if look and inventory.refresh((step.node,))[step.node] and entry.driven:
                 self._leave_queue(entry)
                 self._leave_rail()
                 return False
@@ -265,11 +269,14 @@ class Operation:
                     )
                 turn.begin()
                 try:
-                    bank.backend.write({entry.role.offset: entry.role.level(on=True)})
+                    bank.write({entry.role.offset: entry.role.level(on=True)})
                 finally:
                     turn.end()
                 if not has_power(entry.state):
                     inventory.apply(entry, Trigger.POWER, "request")
+                elif not entry.driven:
+                    inventory.announce(LineDriven(step.node, on=True))
+                entry.driven = True
                 return True
             finally:
                 self._leave_queue(entry)
@@ -284,12 +291,15 @@ class Operation:
                 inventory.check_open()
                 try:
                     with self._locks(index, needed=not step.unlocked):
-                        bank.backend.write({e.role.offset: e.role.level(on=False) for e in entries})
+                        bank.write({e.role.offset: e.role.level(on=False) for e in entries})
                 except ClusterHatError as error:  # one board's trouble leaves no node on another with power
                     errors.append(error)
                     continue
                 for entry in entries:
+                    if entry.state is State.OFF and not entry.driven:
+                        inventory.announce(LineDriven(entry.name, on=False))
                     inventory.apply(entry, Trigger.CUT, "request")
+                    entry.driven = True
         _raise_worst(errors)
 
     def _fail(self, step: plans.Fail) -> None:

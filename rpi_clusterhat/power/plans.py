@@ -62,6 +62,8 @@ class Seen(Frozen):
     """Nodes that wait for the rail."""
     unset: tuple[int, ...] = ()
     """Boards (counted from 0) that nobody has set up since they got power."""
+    undriven: tuple[str, ...] = ()
+    """Nodes whose lines are inputs: what these read is nobody's doing, and may change at any time."""
 
 
 class ReadFunction(Frozen):
@@ -183,7 +185,7 @@ def _switch_on(nodes: Sequence[str], left: list[str]) -> Plan[None]:
     seen = yield from _look(left, desired=True)
     if again := tuple(n for n in nodes if n in seen.failed):
         yield Retry(again)
-    left[:] = [n for n in nodes if not seen.powered[n]]
+    left[:] = [n for n in nodes if not seen.powered[n] or n in seen.undriven]
     _raise(*(yield from _power_up(left)))
 
 
@@ -195,7 +197,8 @@ def switch_off(nodes: Sequence[str]) -> Plan[None]:
 
 def _switch_off(nodes: Sequence[str], left: list[str]) -> Plan[None]:
     seen = yield from _look(left, desired=False)
-    asked = [n for n in nodes if seen.powered[n] or n in seen.failed or n in seen.queued]
+    others = {*seen.failed, *seen.queued, *seen.undriven}
+    asked = [n for n in nodes if seen.powered[n] or n in others]
     stuck = yield from _cut(asked, unlocked=True)
     left.clear()
     _raise(stuck)
