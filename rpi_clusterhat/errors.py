@@ -34,7 +34,8 @@ class NodeNameError(ClusterHatError, LookupError):
 class UnsupportedError(ClusterHatError):
     """The board has no such function: a v1 board has no LED control, for example.
 
-    ``cluster.boards`` lists the functions of each board.
+    ``cluster.boards`` lists the functions of each board. Nor can write protection be switched off where a
+    solder link holds it on.
     """
 
 

@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.errors import BusError, ClosedError, DeviceNotFoundError, PowerLostError
+from rpi_clusterhat.errors import BusError, ClosedError, DeviceNotFoundError, PowerLostError, StuckLineError
 
 from . import bus
-from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, Registers, bus_number
+from .link import WRITE_PROTECT, look_at_link, pull_ups, refuse_low
+from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, PULL_UPS, Registers, bus_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 class I2CBackend:
-    """Lines 0 to 7 of an expander, by its registers 00 to 03 only.
+    """Lines 0 to 7 of an expander, by its registers 00 to 03, and for a solder link 04 of an XRA1200P.
 
     ``bus`` is open already and is closed with this. From one thread at a time. All errors of a transfer are
     those of `rpi_clusterhat.errors`: `TransientBusError` and `DeviceGoneError` above all.
@@ -116,6 +117,7 @@ class I2CBackend:
 
         Raises:
             ValueError: The backend was not opened with one of the lines. Nothing is written.
+            UnsupportedError: Line 7 was to be low, and a solder link ties it high. Nothing is written.
             PowerLostError: The expander is not set up. Nothing is set up.
             StuckLineError: A line of ``levels`` reads back as the opposite, twice.
             BusError: The expander cannot be read or written.
@@ -126,19 +128,28 @@ class I2CBackend:
         if not mask:
             return
         with self._lock().hold():
-            if self._direction in (None, _UNSET):
+            unprotects = mask & ~wanted & WRITE_PROTECT
+            if unprotects or self._direction in (None, _UNSET):
                 self._look()
+            if unprotects and (pull_ups(self._registers) or 0) & WRITE_PROTECT:
+                raise refuse_low(self._registers)
             value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
             if self._look() & mask:
                 self._registers.update(DIRECTION, lambda direction: self._refuse_unset(direction) & ~mask)
-                self._undo_if_torn(value)
+                self._undo_if_torn((OUTPUT, value))
                 self._look()
-            self._confirm(value, mask)
+            try:
+                self._confirm(value, mask)
+            except StuckLineError:
+                if unprotects:  # perhaps the link, which a PCA9554 cannot tell: not to be driven against
+                    self._registers.update(OUTPUT, lambda output: output | WRITE_PROTECT)
+                raise
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
         """Gives the outputs their levels, then makes all eight pins outputs, and reads them back.
 
-        Nothing is written if another process has set the expander up meanwhile: read again, then write.
+        On an XRA1200P it first looks whether the solder link of line 7 is closed. Nothing is written if
+        another process has set the expander up meanwhile: read again, then write.
 
         Args:
             levels: Levels by offset: True is high. Other lines get what the output register holds.
@@ -148,23 +159,31 @@ class I2CBackend:
         """
         self._check_open()
         mask, wanted = self._bits(levels)
-        value: int | None = None
-
-        def attempt(chip: Chip) -> None:
-            nonlocal value
-            self._direction = chip.get(DIRECTION)
-            if self.is_set_up:  # by another process, or by the last try although it failed
-                return
-            value = chip.get(OUTPUT) & ~mask | wanted
-            for register, content in ((POLARITY, 0x00), (OUTPUT, value), (DIRECTION, 0x00)):
-                chip.put(register, content)
-
         with self._lock().hold():
+            self._direction = self._registers.get(DIRECTION)
+            if self.is_set_up:
+                return
+            has_pull_ups = pull_ups(self._registers) is not None
+            value = wanted
+            pulled: int | None = None
+
+            def attempt(chip: Chip) -> None:
+                nonlocal value, pulled
+                if chip.get(DIRECTION) != _UNSET:  # the last try set it up although it failed
+                    return
+                chip.put(POLARITY, 0x00)
+                pulled = look_at_link(chip) if has_pull_ups else None
+                soldered = (pulled or 0) & WRITE_PROTECT
+                if soldered & mask & ~wanted:
+                    raise refuse_low(self._registers)
+                value = chip.get(OUTPUT) & ~mask | wanted | soldered
+                chip.put(OUTPUT, value)
+                chip.put(DIRECTION, 0x00)
+
             self._registers.repeat(attempt)
-            if value is not None:
-                self._undo_if_torn(value)
-                self._look()
-                self._confirm(value, mask)
+            self._undo_if_torn((OUTPUT, value), *([] if pulled is None else [(PULL_UPS, pulled)]))
+            self._look()
+            self._confirm(value, mask)
 
     def close(self) -> None:
         """Closes the bus; the expander keeps its levels. May be called again."""
@@ -200,12 +219,15 @@ class I2CBackend:
             )
         return direction
 
-    def _undo_if_torn(self, value: int) -> None:
+    def _undo_if_torn(self, *written: tuple[int, int]) -> None:
         """Makes all pins inputs again if the expander lost power between its levels and its directions.
 
-        Reset has then put ones in the output register, which drive every line high.
+        Reset has then put ones in its registers, and those of the output register drive every line high.
+
+        Args:
+            written: Registers whose value after a reset is `_UNSET`, and what was written to them.
         """
-        if self._registers.get(OUTPUT) == _UNSET != value:
+        if any(value != _UNSET == self._registers.get(register) for register, value in written):
             self._registers.put(DIRECTION, _UNSET)
             self._refuse_unset(_UNSET)
 

@@ -13,12 +13,26 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
-__all__ = ["DIRECTION", "INPUT", "OUTPUT", "POLARITY", "Bus", "Chip", "Registers", "bus_number", "bus_path"]
+__all__ = [
+    "DIRECTION",
+    "INPUT",
+    "OUTPUT",
+    "POLARITY",
+    "PULL_UPS",
+    "Bus",
+    "Chip",
+    "Registers",
+    "bus_number",
+    "bus_path",
+]
 
 T = TypeVar("T")
 
 INPUT, OUTPUT, POLARITY, DIRECTION = range(4)
 """The registers that the PCA9554 and the XRA1200P have in common."""
+
+PULL_UPS = 4
+"""The register of an XRA1200P by which each pin's pull-up is on (1) or off. A PCA9554 refuses it."""
 
 # What adapters give for a missing acknowledge, lost arbitration, a bus held down, an interrupted transfer.
 # Source: Linux, Documentation/i2c/fault-codes.rst, and the drivers of the Pi's controllers and of i2c-gpio.

@@ -9,8 +9,9 @@ from rpi_clusterhat.hardware.simulation import (
 
 from .clock import FakeClock
 from .conformance import BackendConformance
-from .expander import FakeExpander, FakeSMBus
+from .expander import FakeExpander
 from .simulation import Simulation, simulated
+from .smbus import FakeSMBus
 
 __all__ = [
     "BackendConformance",

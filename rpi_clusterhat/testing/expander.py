@@ -1,27 +1,27 @@
-"""An I2C expander at register level, behind methods of smbus2.
+"""An I2C expander at register level.
 
     expander = FakeExpander("XRA1200P", pins=0x0F)  # just got power, the POS jumper pulls p1 ... p4 high
     bus = FakeSMBus({0x20: expander})
 
 A transaction is what happens between START and STOP on the bus: one ``I2C_RDWR`` with repeated starts is one.
-Not simulated: pull-ups, interrupts, tri-state and filters of the XRA1200P, whose registers only keep what is
-written to them; clock rates, and the time that anything takes.
+Not simulated: interrupts, tri-state and filters of the XRA1200P, whose registers only keep what is written to
+them; clock rates, and the time that anything takes.
 """
 
 from __future__ import annotations
 
 import threading
-from errno import EBADF, EIO, EOPNOTSUPP, EREMOTEIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from errno import EREMOTEIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from rpi_clusterhat._fork import after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["FakeExpander", "FakeSMBus"]
+__all__ = ["FakeExpander", "Message", "os_error"]
 
-_INPUT, _OUTPUT, _POLARITY, _DIRECTION = range(4)
+_INPUT, _OUTPUT, _POLARITY, _DIRECTION, _PULL_UPS = range(5)
 _READ_ONLY = {"PCA9554": {_INPUT}, "XRA1200P": {_INPUT, 7}}
 # Values after power-up. Sources: TI PCA9554 and Exar XRA1200P datasheets; register 00 is computed.
 _RESET = {
@@ -29,9 +29,7 @@ _RESET = {
     "XRA1200P": (0x00, 0xFF, 0x00, 0xFF, 0xFF, 0x00, 0x00, 0x00, 0x00, 0x00, 0xFF),
 }
 
-_I2C_M_RD = 0x0001
-
-_Message = bytes | int
+Message = bytes | int
 """Bytes that are written, or how many are read."""
 
 
@@ -45,26 +43,34 @@ class _Fault(NamedTuple):
 class FakeExpander:
     """A PCA9554 or XRA1200P that has just got power.
 
-    `pins`, `stuck` and the registers may be changed at any time, as another program on the bus would do it:
-    such changes are not counted. It may be used from any thread.
+    `pins`, `floating`, `stuck` and the registers may be changed at any time, as another program on the bus
+    would do it: such changes are not counted. It may be used from any thread.
 
     Args:
         chip: ``PCA9554`` or ``XRA1200P``.
         pins: The levels that the outside gives to pins while they are inputs, one bit each, such as those of
             a Cluster HAT's power-on state jumper.
+        floating: The pins to which the outside gives no level, one bit each. As inputs they are high by their
+            pull-ups: those of a PCA9554 are always on, those of an XRA1200P by its register 04.
+        link: Whether the solder link is closed that write-protects a Cluster HAT's EEPROM: it ties pin 7
+            high.
 
     Raises:
         ValueError: There is no such chip.
     """
 
-    def __init__(self, chip: str = "PCA9554", *, pins: int = 0x00) -> None:
+    def __init__(
+        self, chip: str = "PCA9554", *, pins: int = 0x00, floating: int = 0x00, link: bool = False
+    ) -> None:
         if chip not in _RESET:
             raise ValueError(f"chip {chip!r}: must be one of {', '.join(_RESET)}")
         self.chip = chip
         """``PCA9554`` or ``XRA1200P``."""
         self.pins = pins
         """The levels that the outside gives to pins while they are inputs, one bit each."""
-        self.stuck: dict[int, bool] = {}
+        self.floating = floating
+        """The pins to which the outside gives no level, one bit each."""
+        self.stuck: dict[int, bool] = {7: True} if link else {}
         """Pins that show a level whatever drives them, by offset."""
         self.transactions = 0
         """How many transactions addressed this expander, failed ones too."""
@@ -95,7 +101,8 @@ class FakeExpander:
         """The levels that a meter at the pins shows, one bit each."""
         with self._lock:
             direction = self._registers[_DIRECTION]
-            levels = self._registers[_OUTPUT] & ~direction | self.pins & direction
+            undriven = self.pins & ~self.floating | self.pull_ups & self.floating
+            levels = self._registers[_OUTPUT] & ~direction | undriven & direction
             for offset, level in self.stuck.items():
                 levels = levels | 1 << offset if level else levels & ~(1 << offset)
             return levels & 0xFF
@@ -126,6 +133,11 @@ class FakeExpander:
     @direction.setter
     def direction(self, value: int) -> None:
         self._registers[_DIRECTION] = value
+
+    @property
+    def pull_ups(self) -> int:
+        """The pins whose pull-ups are on, one bit each: all of a PCA9554's, which has no such register."""
+        return self._registers[_PULL_UPS] if self.chip == "XRA1200P" else 0xFF
 
     def lose_power(self) -> None:
         """Takes the power away and gives it back: every register then has its reset value."""
@@ -173,7 +185,7 @@ class FakeExpander:
         with self._lock:
             self._hooks.append((self.transactions + at, action))
 
-    def transfer(self, messages: Sequence[_Message]) -> list[bytes]:
+    def transfer(self, messages: Sequence[Message]) -> list[bytes]:
         """Performs one transaction.
 
         Args:
@@ -201,7 +213,7 @@ class FakeExpander:
                 else:
                     self._write(message)
             if fault is not None:
-                raise _os_error(fault.errno)
+                raise os_error(fault.errno)
             return answers
 
     def _read(self) -> int:
@@ -214,7 +226,7 @@ class FakeExpander:
         if not data:
             return
         if data[0] >= len(self._registers):
-            raise _os_error(EREMOTEIO)  # the chip does not acknowledge a command that it does not have
+            raise os_error(EREMOTEIO)  # the chip does not acknowledge a command that it does not have
         self._pointer = data[0]
         for value in data[1:]:
             self.writes += 1
@@ -223,88 +235,8 @@ class FakeExpander:
                 self._registers[self._pointer] = value
 
 
-class FakeSMBus:
-    """An open I2C bus with expanders, with methods of ``smbus2.SMBus``.
-
-    Several of these may share an expander, as programs do. It may be used from any thread. Only the last
-    message of a combined transaction may be a read, as Linux's driver for the Raspberry Pi's controller has
-    it.
-
-    Args:
-        expanders: The expanders by their 7-bit address.
-        combines: Whether the controller can do a transaction that writes more than once. By default it is one
-            that cannot: a driver that passes on it passes on every controller. Such a transaction then ends
-            in EIO, although its first message has taken effect.
-    """
-
-    def __init__(self, expanders: Mapping[int, FakeExpander], *, combines: bool = False) -> None:
-        self.expanders = expanders
-        self.combines = combines
-        self.closed = False
-
-    def __repr__(self) -> str:
-        addresses = ", ".join(f"{address:#04x}" for address in self.expanders)
-        return f"<FakeSMBus {addresses}{' closed' if self.closed else ''}>"
-
-    def read_byte_data(self, i2c_addr: int, register: int) -> int:
-        """Reads a register.
-
-        Returns:
-            Its value, 0 to 255.
-
-        Raises:
-            OSError: Nothing answers (errno 121), or the transaction was to fail.
-        """
-        [answer] = self._expander(i2c_addr).transfer([bytes([register]), 1])
-        return answer[0]
-
-    def write_byte_data(self, i2c_addr: int, register: int, value: int) -> None:
-        """Writes a register.
-
-        Raises:
-            OSError: Nothing answers (errno 121), or the transaction was to fail.
-        """
-        self._expander(i2c_addr).transfer([bytes([register, value])])
-
-    def i2c_rdwr(self, *i2c_msgs: Any) -> None:
-        """Performs one combined transaction.
-
-        Args:
-            i2c_msgs: Messages of the type ``smbus2.i2c_msg``, all for one address.
-
-        Raises:
-            OSError: The controller refuses it (errno 95) or cannot do it (errno 5), nothing answers
-                (errno 121), or the transaction was to fail.
-        """
-        [address] = {message.addr for message in i2c_msgs}
-        reading = [bool(message.flags & _I2C_M_RD) for message in i2c_msgs]
-        expander = self._expander(address)
-        if any(reading[:-1]):
-            raise _os_error(EOPNOTSUPP)
-        messages: list[_Message] = [
-            message.len if read else b"".join(message.buf[i] for i in range(message.len))
-            for message, read in zip(i2c_msgs, reading, strict=True)
-        ]
-        if not self.combines and len(messages) > 1 and reading != [False, True]:
-            expander.transfer(messages[:1])
-            raise _os_error(EIO)
-        for answer in expander.transfer(messages):
-            for i, value in enumerate(answer):
-                i2c_msgs[-1].buf[i] = bytes([value])
-
-    def close(self) -> None:
-        """Closes the bus. It may be called again."""
-        self.closed = True
-
-    def _expander(self, address: int) -> FakeExpander:
-        if self.closed:
-            raise _os_error(EBADF)
-        if address not in self.expanders:
-            raise _os_error(EREMOTEIO)
-        return self.expanders[address]
-
-
-def _os_error(number: int) -> OSError:
+def os_error(number: int) -> OSError:
+    """The error that a system call with this errno raises."""
     import os
 
     return OSError(number, os.strerror(number))

@@ -62,6 +62,23 @@ def test_pins_show_the_output_where_it_drives_and_the_outside_elsewhere() -> Non
     assert bus_of(expander).read_byte_data(ADDRESS, INPUT) == 0b1100_1001
 
 
+def test_an_input_that_nothing_drives_shows_its_pull_up() -> None:
+    xra, pca = (FakeExpander(chip, pins=0xFF, floating=0xC0) for chip in ("XRA1200P", "PCA9554"))
+    assert (xra.pull_ups, xra.levels) == (pca.pull_ups, pca.levels) == (0xFF, 0xFF)
+    bus_of(xra).write_byte_data(ADDRESS, PULL_UPS, 0x40)
+    assert (xra.pull_ups, xra.levels) == (0x40, 0x7F)
+    xra.output, xra.direction = 0x80, 0x7F
+    assert xra.levels == 0xFF
+
+
+@pytest.mark.parametrize("direction", [0x00, 0xFF])
+def test_a_link_ties_pin_7_high(direction: int) -> None:
+    expander = FakeExpander("XRA1200P", floating=0x80, link=True)
+    expander.output, expander.direction = 0x00, direction
+    bus_of(expander).write_byte_data(ADDRESS, PULL_UPS, 0x00)
+    assert expander.levels == 0x80
+
+
 def test_polarity_inverts_only_what_is_read_of_inputs() -> None:
     expander = FakeExpander(pins=0xF0)
     expander.output, expander.direction, expander.polarity = 0x0A, 0xF0, 0xFF

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
 
 
-OUTPUT, POLARITY, DIRECTION = 1, 2, 3
+OUTPUT, POLARITY, DIRECTION, PULL_UPS = 1, 2, 3, 4
 
 
 ADDRESS = 0x20

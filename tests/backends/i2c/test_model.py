@@ -118,7 +118,7 @@ class ExpanderInTheWorld(RuleBasedStateMachine):
 
     @rule(levels=levels_of_nodes)
     def set_up(self, levels: dict[int, bool]) -> None:
-        wanted = {**dict.fromkeys(range(8), False), **levels}
+        wanted = {**dict.fromkeys(range(7), False), 7: True, **levels}
         value = sum(level << offset for offset, level in wanted.items())
         if self.expander.direction == 0xFF:
             self.asked |= value

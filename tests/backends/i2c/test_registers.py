@@ -11,7 +11,7 @@ import pytest
 from rpi_clusterhat import errors
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.testing import FakeExpander
-from tests.backends.i2c.bench import DIRECTION, IDLE, LINES, OUTPUT, POLARITY, Bench, opening_of
+from tests.backends.i2c.bench import DIRECTION, IDLE, LINES, OUTPUT, POLARITY, PULL_UPS, Bench, opening_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class TestFirstTouch:
         bench.backend.read()
         before = bench.backend.is_set_up
         bench.backend.set_up({line.offset: bool(IDLE >> line.offset & 1) for line in LINES})
-        assert bench.expander.log == [(POLARITY, 0x00), (OUTPUT, IDLE), (DIRECTION, 0x00)]
+        assert bench.expander.log == [(POLARITY, 0), (PULL_UPS, 0x7F), (OUTPUT, IDLE), (DIRECTION, 0)]
         assert (before, bench.backend.is_set_up) == (False, True)
         assert bench.expander.levels == IDLE
 

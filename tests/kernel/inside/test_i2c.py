@@ -17,6 +17,7 @@ from rpi_clusterhat import (
     State,
     StateChanged,
     TransientBusError,
+    UnsupportedError,
 )
 from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat.hardware.discovery import load, parse_options
@@ -75,6 +76,25 @@ def test_the_power_on_state_jumper_is_honoured(bank: RawExpander, hat: Cluster) 
     assert not hat.init()
     assert {pins & 0x0F for pins in bank.bus.pin_history()} <= {0x0F}
     assert bank.bus.first.pins & 0x0F == 0x0F
+
+
+@pytest.mark.parametrize("soldered", [True, False])
+def test_the_link_that_protects_the_eeprom(bank: RawExpander, hat: Cluster, soldered: bool) -> None:
+    chip = bank.bus.first
+    chip.xra1200p(True)
+    chip.floating, chip.external = (0x00, 0x80) if soldered else (0x80, 0x00)
+    bank.unset()
+    assert hat.init()
+    assert chip.pull_ups == (0xFF if soldered else 0x7F)
+    bank.bus.forget()
+    if soldered:
+        with pytest.raises(UnsupportedError, match="solder link"):
+            hat.write_protect.off()
+        assert bank.bus.writes() == []
+        assert hat.write_protect.is_on
+    else:
+        hat.write_protect.off()
+        assert chip.pins == 0b0001_0000
 
 
 def test_few_transactions(bank: RawExpander) -> None:
