@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.errors import BackendError, BackendUnavailableError, SettingError
@@ -71,9 +70,9 @@ def _world(request: OpenRequest, options: Mapping[str, Any]) -> World:
 
 
 def _state_file(request: OpenRequest, options: Mapping[str, Any]) -> WorldSource:
-    from .state_file import HISTORY_IN_FILE, StateFile
+    from .state_file import HISTORY_IN_FILE, StateFile, absolute_path
 
-    path = os.path.realpath(options["state"])
+    path = absolute_path(options["state"])
     key = f"sim.state {path}"
     if key not in request.shared:
         history = HISTORY_IN_FILE if options["history"] is None else options["history"]

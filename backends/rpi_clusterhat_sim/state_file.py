@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.clock import Clock
 
-__all__ = ["HISTORY_IN_FILE", "StateFile"]
+__all__ = ["HISTORY_IN_FILE", "StateFile", "absolute_path"]
 
 HISTORY_IN_FILE = 200
 
@@ -37,6 +37,16 @@ def _this_boot() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def absolute_path(path: str) -> str:
+    """Returns the path of a state file however it is named; raises `BackendError` where it is nowhere."""
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError as error:
+        raise BackendError(
+            f"the state file {path} is in the working folder, which was deleted: change to another folder"
+        ) from error
 
 
 class StateFile:
@@ -55,7 +65,7 @@ class StateFile:
         history: int | None = HISTORY_IN_FILE,
         boot: str | None = None,
     ) -> None:
-        self.path = os.path.realpath(path)
+        self.path = absolute_path(path)
         self._clock = clock
         self._ambient = ambient
         self._history = history

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import ClusterHatError
 
-from .exits import FAILED, exit_code
-from .output import Output
+from .exits import DONE, FAILED, READER_LEFT, exit_code
+from .output import Output, Told, fill_closed
 from .signals import Signalled, Signals
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _DEBUG = "RPI_CLUSTERHAT_DEBUG"
 
 
 def run(argv: Sequence[str] | None, clock: Clock | None) -> int:
+    if argv is None:
+        fill_closed()
     out = Output()
     thresholds = gc.get_threshold()
     # Imports make many objects and no garbage: looking for some takes up to a fifth of a status.
@@ -47,7 +49,9 @@ def run(argv: Sequence[str] | None, clock: Clock | None) -> int:
 
 def _finished(code: int, out: Output) -> int:
     out.end()
-    if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+    if isinstance(out.lost, ConnectionError):  # such as BrokenPipeError
+        return code or READER_LEFT
+    if out.lost is not None:
         out.error(f"cannot write the output: {out.lost.strerror}")
         return code or FAILED
     return code
@@ -58,14 +62,15 @@ def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
         from .parser import parse
 
         return _perform(parse(argv), out, signals)
+    except Told as told:
+        out.line(str(told).rstrip("\n"))
+        return DONE
     except ClusterHatError as error:
         out.error(str(error))
         return exit_code(error)
     except Signalled as signalled:
         out.error(f"interrupted: {signalled.standing}")
         return 128 + signalled.number
-    except SystemExit as ended:  # --help and --version
-        return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:  # whatever it is, a user is told in one line what to do about it
         if os.environ.get(_DEBUG):
             raise

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
-__all__ = ["PROGRAM", "Output", "columns", "listed", "terminal_width"]
+__all__ = ["PROGRAM", "Output", "Told", "columns", "fill_closed", "listed", "terminal_width"]
 
 PROGRAM = "rpi-clusterhat"
 _CLEAR_LINE = "\r\x1b[K"
+
+
+def fill_closed() -> None:
+    """Opens the null device for each standard stream that is closed.
+
+    Else the next file that is opened would be that stream: a device, or a lock.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def terminal_width() -> int:
@@ -22,6 +35,10 @@ def terminal_width() -> int:
         return os.get_terminal_size(1).columns or 80
     except OSError:
         return 80
+
+
+class Told(BaseException):
+    """The text of ``--help`` or ``--version``. Like `SystemExit`, it is no `Exception`."""
 
 
 class Output:
@@ -34,6 +51,7 @@ class Output:
         self.lost: OSError | None = None
         """The error after which standard output takes nothing more."""
         self._passing = False
+        self._warned: set[str] = set()
 
     @property
     def terminal(self) -> bool:
@@ -59,16 +77,42 @@ class Output:
         if sys.stderr is not None:
             try:
                 print(f"{PROGRAM}: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
-            except OSError:
-                pass  # there is nobody left to tell
+            except OSError:  # there is nobody left to tell
+                _discard(sys.stderr)
 
     def warning(self, text: str) -> None:
-        """Prints a line on standard error that says what may be wrong."""
-        self.error(f"warning: {text}")
+        """Prints a line on standard error that says what may be wrong, once however often it is met."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.error(f"warning: {text}")
+
+    def watch_reader(self) -> Callable[[], bool] | None:
+        """Returns what notices, without anything being written, that nobody reads standard output any more.
+
+        Returns:
+            A function that looks, and returns whether standard output takes nothing more; None where the
+            output has no descriptor.
+        """
+        import select
+
+        try:
+            poll = select.poll()
+            poll.register(sys.stdout, 0)  # that alone reports errors and hang-ups
+        except (AttributeError, TypeError, ValueError):
+            return None
+
+        def look() -> bool:
+            if self.lost is None and poll.poll(0):
+                self.lost = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+                _discard(sys.stdout)
+            return self.lost is not None
+
+        return look
 
     def end(self) -> None:
-        """Removes a passing line and flushes what is buffered."""
-        self._write(self._clear())
+        """Removes a passing line."""
+        if text := self._clear():
+            self._write(text)
 
     def _clear(self) -> str:
         passing, self._passing = self._passing, False
@@ -76,7 +120,10 @@ class Output:
 
     def _write(self, text: str) -> None:
         stream = sys.stdout
-        if stream is None or self.lost is not None:
+        if self.lost is not None:
+            return
+        if stream is None:
+            self.lost = OSError(errno.EBADF, "standard output is closed")
             return
         try:
             try:

@@ -9,7 +9,7 @@ from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.settings.library import OPTIONS
 from rpi_clusterhat.settings.sources import Given, Origin, parse_pairs, unknown
 
-from .output import PROGRAM, terminal_width
+from .output import PROGRAM, Told, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,9 +21,10 @@ __all__ = ["GLOBAL_OPTIONS", "NODES", "SHELLS", "build_parser", "parse"]
 _EXITS = """\
 exit codes:
   0    done
-  1    the hardware or the system does not let it be done
+  1    the hardware or the system does not let it be done, or the output cannot be written
   2    usage error: an option, a name, a settings file, a function that the board does not have
   130  ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; what was switched on until then stays on
+  141  nobody reads the output any more
 
 Settings that no option gives are taken from RPI_CLUSTERHAT_BOARD, _BACKEND, _OPTIONS, _SPACING ..., then
 from the settings file (--config, RPI_CLUSTERHAT_CONFIG, ~/.config/rpi-clusterhat.toml,
@@ -52,6 +53,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SettingError(f"{message} (see '{self.prog} --help')")
+
+    def _print_message(self, message: str, file: object = None) -> NoReturn:
+        # argparse's own hides that the output could not be written.
+        del file
+        raise Told(message)
 
 
 class _Setting(argparse.Action):
@@ -248,7 +254,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     Raises:
         SettingError: The arguments are wrong.
-        SystemExit: After ``--help`` and ``--version``.
+        Told: For ``--help`` and ``--version``.
     """
     command = next((word for word in argv if word in _COMMANDS), None)
     if command and "-h" not in argv and "--help" not in argv:

@@ -44,8 +44,8 @@ class Signals:
         self._waiting = False
         self._pending: int | None = None
         self._former: dict[int, Any] = {}
-        self.tick: Callable[[], None] | None = None
-        """Is called again and again during a wait."""
+        self.tick: Callable[[], bool | None] | None = None
+        """Is called again and again during a wait, which ends when it returns True."""
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -82,7 +82,8 @@ class Signals:
             self.check()
             while (rest := end - self.now()) > 0:
                 if self.tick is not None:
-                    self.tick()
+                    if self.tick():
+                        return
                     rest = min(rest, _TICK)
                 self._clock.sleep(rest)
         finally:

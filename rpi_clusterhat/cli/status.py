@@ -46,16 +46,19 @@ def _watch(
     *,
     always: bool,
 ) -> None:
-    shown = ""
+    shown = told = ""
     above = 0
+    signals.tick = out.watch_reader()
     while out.lost is None:
         due = signals.now() + seconds
         try:
             text = show(hat.status())
         except TransientBusError as error:
-            out.error(str(error))
+            if told != (told := str(error)):
+                out.error(told)
             shown, above = "", 0
         else:
+            told = ""
             if always:
                 out.line(text)
             elif text != shown:

@@ -118,6 +118,12 @@ def test_watch_goes_on_after_an_error_that_can_pass(command: Command, sim: Path)
     assert result.err.count("\n") == 1
 
 
+def test_watch_tells_an_error_that_stays_once(command: Command, sim: Path) -> None:
+    command.clock.during = {8: lambda: signal.raise_signal(signal.SIGINT)}
+    result = command("-o", "fault=bus:error@2x3,bus:error@6", "status", "--watch")
+    assert (result.code, result.out.count("Cluster HAT"), result.err.count("\n")) == (0, 3, 2)
+
+
 def test_watch_ends_when_the_bus_is_gone(command: Command, sim: Path) -> None:
     result = command("-o", "fault=bus:gone@2", "status", "--watch")
     assert (result.code, result.out.count("Cluster HAT"), result.err.count("\n")) == (1, 1, 1)
