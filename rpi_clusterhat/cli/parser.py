@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rpi_clusterhat.errors import SettingError
 from rpi_clusterhat.settings.library import OPTIONS
-from rpi_clusterhat.settings.sources import Given, Origin, parse_pairs, unknown
+from rpi_clusterhat.settings.sources import Given, Origin, parse_pairs
 
 from .output import PROGRAM, Told, terminal_width
+from .vendor_words import WORDS, explain
+from .wrong_words import check_command, check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from rpi_clusterhat.settings.sources import Layer
 
-__all__ = ["GLOBAL_OPTIONS", "NODES", "SHELLS", "build_parser", "parse"]
+__all__ = ["NODES", "SHELLS", "build_parser", "parse"]
 
 _EXITS = """\
 exit codes:
@@ -33,10 +35,6 @@ from the settings file (--config, RPI_CLUSTERHAT_CONFIG, ~/.config/rpi-clusterha
 """
 
 NODES = "p1, p1 p3, p1,p3, p[1-3] or all"
-GLOBAL_OPTIONS = (
-    *("--help", "--version", "--backend", "--board", "--spacing", "--config", "--option"),
-    *("--bus", "--address"),
-)
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -195,7 +193,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 
 def _settings_parser(kept: Layer) -> _Parser:
     """The options that give settings, which stand before the command or after it."""
-    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser = _Parser(prog=PROGRAM, add_help=False, argument_default=argparse.SUPPRESS)
     add = parser.add_argument_group("settings").add_argument
     for name, found in (("backend", "found out from the board"), ("board", "found out"), ("spacing", "2.0")):
         option = OPTIONS[name]
@@ -264,23 +262,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         except SettingError:
             pass  # the whole parser says it better
     parser = build_parser()
-    _check_options(argv)
+    check_options(argv, _COMMANDS)
+    check_command(_settings_parser({}).parse_known_args(argv)[1], _COMMANDS)
     return _parse(parser, argv)
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
+    words = [*getattr(args, "nodes", ()), *rest]
+    if named := next((word for word in words if word in WORDS), None):
+        raise SettingError(explain(named))
     if rest and "nodes" in args and not any(word.startswith("-") for word in rest):
         args.nodes += rest  # argparse takes no second group of them, after an option
     elif rest:
-        raise SettingError(f"{args.command} takes no {rest[0]!r} (see '{PROGRAM} {args.command} --help')")
+        why = ": it is for the whole board" if "action" in args else ""
+        raise SettingError(
+            f"{args.command} takes no {rest[0]!r}{why} (see '{PROGRAM} {args.command} --help')"
+        )
     return args
-
-
-def _check_options(argv: Sequence[str]) -> None:
-    """To argparse a wrong option's value is a wrong command."""
-    for word in argv:
-        if word in _COMMANDS:
-            return
-        if word.startswith("--") and (option := word.partition("=")[0]) not in GLOBAL_OPTIONS:
-            raise unknown("option", option, GLOBAL_OPTIONS)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat import __version__
-from rpi_clusterhat.cli.parser import GLOBAL_OPTIONS, build_parser
+from rpi_clusterhat.cli.parser import build_parser
+from rpi_clusterhat.cli.wrong_words import GLOBAL_OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
