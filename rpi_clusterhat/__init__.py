@@ -75,6 +75,7 @@ _PUBLIC = {
         "BootStarted",
         "Event",
         "LineDriven",
+        "LinesAltered",
         "LockMissed",
         "PoolEvent",
         "PowerLost",

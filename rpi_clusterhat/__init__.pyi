@@ -152,6 +152,9 @@ from .events import (
     LineDriven as LineDriven,
 )
 from .events import (
+    LinesAltered as LinesAltered,
+)
+from .events import (
     LockMissed as LockMissed,
 )
 from .events import (
@@ -263,6 +266,7 @@ __all__ = [
     "LevelsNotHeldError",
     "LineBusyError",
     "LineDriven",
+    "LinesAltered",
     "LockError",
     "LockMissed",
     "LockTimeoutError",

@@ -34,6 +34,8 @@ class BoardStatus(Frozen):
     """``alert``, ``led``, ``hub``, ``wp`` as far as the board has them: on or off."""
     set_up: bool
     """False for an expander that nobody has set up since it got power."""
+    altered: tuple[str, ...] = ()
+    """The nodes and functions that something else has changed since this library last switched the board."""
 
 
 class Status(Frozen):
@@ -44,13 +46,14 @@ class Status(Frozen):
 
     def as_dict(self) -> dict[str, Any]:
         """The content of ``status --json``: ``boards``, a list, and ``nodes``, by name."""
-        boards = [
+        boards: list[dict[str, Any]] = [
             {
                 "board": board.version,
                 "backend": board.backend,
                 "nodes": list(board.nodes),
                 "functions": dict(board.functions),
                 "set_up": board.set_up,
+                **({"altered": list(board.altered)} if board.altered else {}),
             }
             for board in self.boards
         ]
@@ -73,8 +76,8 @@ def read_status(inventory: Inventory) -> Status:
                 entry = inventory.entries[name]
                 nodes[name] = NodeStatus(entry.role.is_on(levels), entry.state, entry.failure)
             functions = {name: role.is_on(levels) for name, role in bank.board.functions.items()}
-            set_up = bank.was_set_up is not False
+            set_up, altered = bank.was_set_up is not False, tuple(bank.altered)
         boards.append(
-            BoardStatus(bank.board.version, bank.backend_name, tuple(bank.names), functions, set_up)
+            BoardStatus(bank.board.version, bank.backend_name, tuple(bank.names), functions, set_up, altered)
         )
     return Status(tuple(boards), nodes)

@@ -13,6 +13,7 @@ __all__ = [
     "BootStarted",
     "Event",
     "LineDriven",
+    "LinesAltered",
     "LockMissed",
     "PoolEvent",
     "PowerLost",
@@ -83,6 +84,21 @@ class LineDriven(Frozen):
     on: bool
 
 
+class LinesAltered(Frozen):
+    """Lines of a board (counted from 0) are not as the programs of this library left them.
+
+    Something else has changed them since, on purpose or not: the vendor's tool takes no lock, so it can undo
+    what is switched at the same moment. It is told once, by the first read that finds it so, which may be one
+    of a later process; the next switch of this board takes the lines as they are.
+    """
+
+    board: int
+    on: tuple[str, ...]
+    """The nodes and functions among them that are on: ``p1``, ``hub``."""
+    off: tuple[str, ...]
+    """Those that are off."""
+
+
 class LockMissed(Frozen):
     """Nodes of a board (counted from 0) lose their power without the lock that programs share.
 
@@ -95,7 +111,7 @@ class LockMissed(Frozen):
     """What is wrong with the lock, and what to do about it."""
 
 
-Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LineDriven | LockMissed
+Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LineDriven | LinesAltered | LockMissed
 
 
 class BootStarted(Frozen):

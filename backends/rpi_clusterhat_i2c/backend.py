@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.clock import SYSTEM
@@ -10,6 +9,7 @@ from rpi_clusterhat.errors import BusError, ClosedError, DeviceNotFoundError, Po
 
 from . import bus
 from .link import WRITE_PROTECT, look_at_link, pull_ups, refuse_low
+from .record import Record
 from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, PULL_UPS, Registers, bus_number
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ class I2CBackend:
         known = bus_number(number)
         request.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
         name = f"i2c-{number if known is None else known}-{address:02x}"
-        self._lock = partial(request.lock, name)
+        self._lock = request.lock(name)
+        self._record = Record(self._lock)
         self._direction: int | None = None
+        self._altered = 0
         self._closed = False
 
     def __repr__(self) -> str:
@@ -89,6 +91,11 @@ class I2CBackend:
         direction = self._direction or 0
         return frozenset(offset for offset in self._lines if direction >> offset & 1)
 
+    @property
+    def altered(self) -> frozenset[int]:
+        """Offsets of the lines that were not as this library's programs had left them, at the last read."""
+        return frozenset(offset for offset in self._lines if self._altered >> offset & 1)
+
     def read(self) -> dict[int, bool]:
         """Reads the levels at the pins, in two transactions that write nothing.
 
@@ -101,8 +108,12 @@ class I2CBackend:
             BusError: The expander cannot be read.
         """
         self._check_open()
+        left = self._record.load()
         self._direction = self._registers.get(DIRECTION)
         pins = self._registers.get(INPUT)
+        self._altered = left.altered(pins, self._direction) if self.is_set_up else 0
+        if self._altered and self._record.load() != left:
+            self._altered = 0  # another program of this library has switched meanwhile: the next read tells
         return {offset: bool(pins >> offset & 1) for offset in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:
@@ -127,23 +138,34 @@ class I2CBackend:
         mask, wanted = self._bits(levels)
         if not mask:
             return
-        with self._lock().hold():
+        with self._lock.hold():
             unprotects = mask & ~wanted & WRITE_PROTECT
             if unprotects or self._direction in (None, _UNSET):
                 self._look()
             if unprotects and (pull_ups(self._registers) or 0) & WRITE_PROTECT:
                 raise refuse_low(self._registers)
-            value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
-            if self._look() & mask:
-                self._registers.update(DIRECTION, lambda direction: self._refuse_unset(direction) & ~mask)
-                self._undo_if_torn((OUTPUT, value))
-                self._look()
+            begun = self._record.begin(mask)
             try:
-                self._confirm(value, mask)
+                value, direction = self._switch(mask, wanted)
             except StuckLineError:
                 if unprotects:  # perhaps the link, which a PCA9554 cannot tell: not to be driven against
                     self._registers.update(OUTPUT, lambda output: output | WRITE_PROTECT)
                 raise
+            self._record.end(begun, value, direction, self._altered)
+
+    def _switch(self, mask: int, wanted: int) -> tuple[int, int]:
+        """Writes levels until they stay. Returns the output and the direction register."""
+        for last in (False, False, True):
+            value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
+            direction = self._look()
+            if direction & mask:
+                self._registers.update(DIRECTION, lambda now: self._refuse_unset(now) & ~mask)
+                self._undo_if_torn((OUTPUT, value))
+                direction = self._look()
+            # A program without a lock may have written back what was there before.
+            if self._confirm(value, mask, undone_is_stuck=last):
+                break
+        return value, direction
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
         """Gives the outputs their levels, then makes all eight pins outputs, and reads them back.
@@ -159,10 +181,11 @@ class I2CBackend:
         """
         self._check_open()
         mask, wanted = self._bits(levels)
-        with self._lock().hold():
+        with self._lock.hold():
             self._direction = self._registers.get(DIRECTION)
             if self.is_set_up:
                 return
+            begun = self._record.begin(0xFF)
             has_pull_ups = pull_ups(self._registers) is not None
             value = wanted
             pulled: int | None = None
@@ -182,8 +205,9 @@ class I2CBackend:
 
             self._registers.repeat(attempt)
             self._undo_if_torn((OUTPUT, value), *([] if pulled is None else [(PULL_UPS, pulled)]))
-            self._look()
+            direction = self._look()
             self._confirm(value, mask)
+            self._record.end(begun, value, direction, 0)
 
     def close(self) -> None:
         """Closes the bus; the expander keeps its levels. May be called again."""
@@ -231,18 +255,19 @@ class I2CBackend:
             self._registers.put(DIRECTION, _UNSET)
             self._refuse_unset(_UNSET)
 
-    def _confirm(self, value: int, mask: int) -> None:
+    def _confirm(self, value: int, mask: int, *, undone_is_stuck: bool = True) -> bool:
+        """Whether the pins show what was written; False where another program has written something else."""
         if not (self._registers.get(INPUT) ^ value) & mask:
-            return
+            return True
         wrong = (self._registers.get(INPUT) ^ value) & mask  # a slow edge is no stuck line
         self._look()  # nor is one that has lost its power since
-        if wrong:
-            found = {o: not value >> o & 1 for o in self._lines if wrong >> o & 1}
-            from rpi_clusterhat.hardware.gpio import stuck_lines
+        if not wrong:
+            return True
+        if not undone_is_stuck and (self._registers.get(OUTPUT) ^ value) & wrong:
+            return False
+        found = {o: not value >> o & 1 for o in self._lines if wrong >> o & 1}
+        from rpi_clusterhat.hardware.gpio import stuck_lines
 
-            raise stuck_lines(
-                self._registers,
-                self._lines,
-                found,
-                "look for a short or for something else that drives them",
-            )
+        raise stuck_lines(
+            self._registers, self._lines, found, "look for a short or for something else that drives them"
+        )

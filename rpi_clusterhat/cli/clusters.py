@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
+from rpi_clusterhat.events import LinesAltered
 from rpi_clusterhat.power.bank import open_banks
 from rpi_clusterhat.settings import Settings, load_settings
 
-from .output import Output, listed
+from .output import PROGRAM, Output, listed
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.events import Event
 
-__all__ = ["node_standing", "not_held", "open_cluster", "settings_of"]
+__all__ = ["altered_line", "node_standing", "not_held", "open_cluster", "settings_of"]
 
 
 def settings_of(args: argparse.Namespace, out: Output) -> Settings:
@@ -24,9 +27,39 @@ def settings_of(args: argparse.Namespace, out: Output) -> Settings:
     return load_settings({}, command_line=args.settings, warn=out.warning)
 
 
-def open_cluster(args: argparse.Namespace, out: Output, clock: Clock) -> Cluster:
+def open_cluster(
+    args: argparse.Namespace, out: Output, clock: Clock, *, warn_of_alterations: bool = True
+) -> Cluster:
     """Opens the cluster that the settings describe."""
-    return Cluster(open_banks(settings_of(args, out), clock), clock)
+    hat = Cluster(open_banks(settings_of(args, out), clock), clock)
+
+    def warn(event: Event) -> None:
+        if isinstance(event, LinesAltered):
+            _keep_log_quiet()
+            if warn_of_alterations:
+                board = f"board {event.board + 1}: " if len(hat.boards) > 1 else ""
+                out.warning(f"{board}{altered_line(event.on, event.off)}")
+
+    hat.subscribe(warn)
+    return hat
+
+
+def _keep_log_quiet() -> None:
+    """What the library logs of an event, the command tells in its own way."""
+    import logging
+
+    logger = logging.getLogger("rpi_clusterhat")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
+def altered_line(on: Sequence[str], off: Sequence[str]) -> str:
+    """Says which nodes and functions something else has changed, by how they are now."""
+    found = ", ".join(listed(names, word) for names, word in ((on, "on"), (off, "off")) if names)
+    return (
+        f"{found}: something else, such as clusterctrl, has changed "
+        f"{'it' if len(on) + len(off) == 1 else 'them'} since {PROGRAM} last switched this board"
+    )
 
 
 def not_held(hat: Cluster, remedy: str) -> LevelsNotHeldError:

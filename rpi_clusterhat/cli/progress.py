@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.events import (
     BoardSetUp,
     LineDriven,
+    LinesAltered,
     LockMissed,
     PowerLost,
     StateChanged,
@@ -58,7 +59,7 @@ class Progress:
             self._out.warning(f"the power is cut without a shared lock: {event.reason}")
         elif isinstance(event, BoardSetUp):
             self._out.line(board_line(event, self._boards))
-        elif event.node not in self._names:
+        elif isinstance(event, LinesAltered) or event.node not in self._names:
             return
         elif isinstance(event, LineDriven):
             self._say(event.node, "on" if event.on else "off")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import TransientBusError
 
-from .clusters import open_cluster
+from .clusters import altered_line, open_cluster
 from .exits import DONE
 from .output import PROGRAM, columns
 from .signals import Signalled
@@ -24,7 +24,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
-    with open_cluster(args, out, signals) as hat:
+    with open_cluster(args, out, signals, warn_of_alterations=False) as hat:
         show = _as_json if args.json else _as_table
         if args.watch is None:
             out.line(show(hat.status()))
@@ -80,7 +80,7 @@ def _as_json(status: Status) -> str:
 def _as_table(status: Status) -> str:
     blocks: list[str] = []
     for board in status.boards:
-        blocks += _headline(board)
+        blocks += _headline(board, status)
         rows: list[tuple[str, ...]] = [("node", "power", "state")]
         for name in board.nodes:
             node = status.nodes[name]
@@ -91,13 +91,17 @@ def _as_table(status: Status) -> str:
     return "\n".join(blocks)
 
 
-def _headline(board: BoardStatus) -> list[str]:
+def _headline(board: BoardStatus, status: Status) -> list[str]:
     lines = [f"Cluster HAT {board.version}, backend {board.backend}"]
     if not board.set_up:
         lines.append(
             "this expander has not been set up since it got power: "
             f"run '{PROGRAM} init' (on and off do it first)"
         )
+    if board.altered:
+        is_on = {**{name: status.nodes[name].powered for name in board.nodes}, **board.functions}
+        on, off = ([n for n in board.altered if is_on[n] is level] for level in (True, False))
+        lines.append(altered_line(on, off))
     return lines
 
 

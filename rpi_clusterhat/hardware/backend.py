@@ -29,6 +29,7 @@ __all__ = [
     "Parser",
     "Plugin",
     "SupportsDirections",
+    "SupportsRecord",
     "SupportsSetUp",
     "SupportsSimulation",
     "parse_bool",
@@ -93,6 +94,16 @@ class SupportsDirections(Protocol):
     @property
     def inputs(self) -> Collection[int]:
         """The offsets of lines that were inputs at the last `Backend.read`. Empty before the first one."""
+        ...
+
+
+@runtime_checkable
+class SupportsRecord(Protocol):
+    """A backend that knows how the programs of this library left its lines, and so sees what others did."""
+
+    @property
+    def altered(self) -> Collection[int]:
+        """The offsets of lines that were not as they had been left, at the last `Backend.read`."""
         ...
 
 

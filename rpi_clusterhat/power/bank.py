@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import BackendError, ClusterHatError
-from rpi_clusterhat.hardware.backend import SupportsDirections, SupportsSetUp, SupportsSimulation
+from rpi_clusterhat.hardware.backend import (
+    SupportsDirections,
+    SupportsRecord,
+    SupportsSetUp,
+    SupportsSimulation,
+)
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
 from rpi_clusterhat.hardware.open_board import open_board
 
@@ -35,6 +40,8 @@ class Bank:
         "__weakref__",
         "_directions",
         "_rail",
+        "_record",
+        "altered",
         "backend",
         "backend_name",
         "board",
@@ -54,6 +61,9 @@ class Bank:
         self.board = board
         self.backend = backend
         self._directions = backend if isinstance(backend, SupportsDirections) else None
+        self._record = backend if isinstance(backend, SupportsRecord) else None
+        self.altered: dict[str, bool] = {}
+        """The nodes and functions that something else has changed, and whether they are on."""
         self.backend_name = backend_name or type(backend).__name__
         self._rail = rail
         self.names = list(names)
@@ -81,6 +91,18 @@ class Bank:
     def inputs(self) -> Collection[int]:
         """The offsets of lines that nobody drove at the last `read`."""
         return () if self._directions is None else self._directions.inputs
+
+    def look_for_alterations(self, levels: Mapping[int, bool]) -> Mapping[str, bool]:
+        """Updates `altered` after a `read`, and returns what is new in it.
+
+        Args:
+            levels: What was read.
+        """
+        before, self.altered = self.altered, {}
+        if self._record is not None and (offsets := self._record.altered):
+            roles = {**dict(zip(self.names, self.board.power, strict=False)), **self.board.functions}
+            self.altered = {n: role.is_on(levels) for n, role in roles.items() if role.offset in offsets}
+        return {name: on for name, on in self.altered.items() if before.get(name) is not on}
 
     def write(self, levels: Mapping[int, bool]) -> None:
         """Makes lines outputs with these levels. Raises as `read` does."""

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ClosedError, UnsupportedError
-from rpi_clusterhat.events import PowerLost, StateChanged
+from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
 from rpi_clusterhat.hardware.going_ahead import going_ahead
 
@@ -164,6 +164,9 @@ class Inventory:
                 on = entry.role.is_on(levels)
                 cause = "request" if entry.name in requested else "outside"
                 self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)
+            if altered := bank.look_for_alterations(levels):
+                on_now, off_now = (tuple(n for n in altered if altered[n] is on) for on in (True, False))
+                self.announce(LinesAltered(index, on_now, off_now))
             return levels
 
     def _lost_power(self, index: int) -> bool:
@@ -245,6 +248,8 @@ class Inventory:
                     import logging
 
                     logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
+            if isinstance(event, LinesAltered):
+                _log_altered(event)
 
     # The end --------------------------------------------------------------------------------------------
 
@@ -265,3 +270,14 @@ class Inventory:
                     errors.append(error)
         if errors:
             raise errors[0]
+
+
+def _log_altered(event: LinesAltered) -> None:
+    import logging
+
+    lines = [f"{name} (on)" for name in event.on] + [f"{name} (off)" for name in event.off]
+    logging.getLogger("rpi_clusterhat").warning(
+        "board %s: something else has changed %s since this library last switched it",
+        event.board,
+        ", ".join(lines),
+    )

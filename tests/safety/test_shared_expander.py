@@ -82,6 +82,7 @@ def switch(folder: str, offset: int, writes: int) -> Callable[[], None]:
             level = bool(i % 2)
             backend.write({offset: level})
             assert backend.read()[offset] is level, f"line {offset} was undone after {i} writes"
+            assert not backend.altered, f"others of ours were taken for strangers after {i} writes"
         backend.write({offset: True})
 
     return work
@@ -124,7 +125,11 @@ def test_without_the_lock_they_would(folder: str, monkeypatch: pytest.MonkeyPatc
     def hold(_: FileLock) -> nullcontext[None]:
         return nullcontext()
 
+    def store(_: FileLock, record: bytes) -> None:
+        del record
+
     monkeypatch.setattr(FileLock, "hold", hold)
+    monkeypatch.setattr(FileLock, "store", store)
     expander = FileExpander(os.path.join(folder, "registers"))
     first, second = open_backend(folder, expander=expander), open_backend(folder)
     first.read()
