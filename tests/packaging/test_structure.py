@@ -21,7 +21,7 @@ FLOORS = [
     {"waiting"},
     {"settings"},
     {"hardware"},
-    {"power"},
+    {"power", "setup"},
     {"nodes"},
     {"_status"},
     {"_cluster_base"},
