@@ -87,6 +87,8 @@ def _perform(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             from .nodes import run as perform
         case "status":
             from .status import run as perform
+        case "setup":
+            from .setup import run as perform
         case "init":
             from .init import run as perform
         case "alert" | "led" | "hub" | "wp":

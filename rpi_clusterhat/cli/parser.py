@@ -169,6 +169,17 @@ def _shell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS)
 
 
+def _setup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user",
+        action="append",
+        metavar="NAME",
+        help="who is to switch nodes, by default who has called sudo; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what is to be done, and do nothing")
+    parser.add_argument("--yes", action="store_true", help="go ahead without a question")
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     del parser
 
@@ -178,6 +189,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "off": ("cut the power of nodes, all at once", _nodes),
     "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
+    "setup": ("make this machine ready: groups, folder of locks, udev rules, I2C", _setup),
     "init": ("set up the expander after it got power (on and off do so first)", _nothing),
     "alert": ("the ALERT LED", _on_off),
     "led": ("the nodes' LEDs", _on_off),

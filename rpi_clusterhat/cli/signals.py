@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Signalled", "Signals"]
 
+_T = TypeVar("_T")
 _TICK = 0.1
 
 
@@ -91,6 +92,15 @@ class Signals:
 
     async def asleep(self, seconds: float) -> None:
         await self._clock.asleep(seconds)
+
+    def interrupt(self, call: Callable[[], _T]) -> _T:
+        """Makes a call that waits for something else, such as an answer. Signals end it, too."""
+        self._waiting = True
+        try:
+            self.check()
+            return call()
+        finally:
+            self._waiting = False
 
     def wait(self) -> None:
         """Waits for a signal."""

@@ -209,7 +209,7 @@ def test_the_options_that_errors_list_are_those_there_are() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("on", "off", "cycle", "status", "init", "alert", "led", "hub", "wp"),
+        *("on", "off", "cycle", "status", "setup", "init", "alert", "led", "hub", "wp"),
         *("backends", "boards", "version", "completion"),
     ],
 )

@@ -1,0 +1,200 @@
+"""The command with the real programs of a Linux system, on a copy of this machine's root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+HERE = Path(__file__).parent
+COMMAND = str(Path(sys.executable).with_name("rpi-clusterhat"))
+LOCKS = "/run/rpi-clusterhat"
+TAKE_A_TURN = """
+import sys
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import LockError
+from rpi_clusterhat.hardware.lock_files import lock_path
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
+from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
+try:
+    ticket = FileTurnstile(lock_path(DEFAULT_LOCK_DIR, "rail-main"), clock=SYSTEM).join()
+    print("is first" if ticket.is_first() else "waits")
+    ticket.close()
+except LockError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root"),
+    pytest.mark.skipif(shutil.which("unshare") is None, reason="takes unshare, of util-linux"),
+]
+
+
+class Copy:
+    """The copy, seen from outside."""
+
+    def __init__(self, pid: int) -> None:
+        self.root = f"/proc/{pid}/root"
+
+    def start(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("RPI_", "SUDO_"))}
+        out, err = subprocess.PIPE, subprocess.PIPE
+        command = ["chroot", self.root, *argv]
+        return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, text=True, env=env)
+
+    def run(self, *argv: str) -> tuple[int, str, str]:
+        with self.start(*argv) as process:
+            out, err = process.communicate(timeout=60)
+            return process.returncode, out, err
+
+    def run_as(self, user: str, *argv: str) -> tuple[int, str, str]:
+        return self.run("setpriv", "--reuid", user, "--regid", user, "--init-groups", *argv)
+
+    def take_a_turn(self, user: str) -> tuple[int, str, str]:
+        return self.run_as(user, sys.executable, "-c", TAKE_A_TURN)
+
+    def lock_folder(self) -> tuple[str, int, int]:
+        """Its group, its mode, and its owner."""
+        found = os.stat(self.root + LOCKS, follow_symlinks=False)
+        assert stat.S_ISDIR(found.st_mode)
+        return self.group(found.st_gid), stat.S_IMODE(found.st_mode), found.st_uid
+
+    def group(self, number: int) -> str:
+        return next(line.split(":")[0] for line in self.groups() if line.split(":")[2] == str(number))
+
+    def groups(self) -> list[str]:
+        return Path(self.root, "etc/group").read_text(encoding="utf-8").splitlines()
+
+    def members(self, name: str) -> list[str]:
+        return next(line for line in self.groups() if line.startswith(f"{name}:")).split(":")[3].split(",")
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Generator[Callable[..., Copy]]:
+    with _copies(tmp_path) as make:
+        yield make
+
+
+@contextmanager
+def _copies(folder: Path) -> Generator[Callable[..., Copy]]:
+    running: list[subprocess.Popen[str]] = []
+
+    def make(*hidden: str) -> Copy:
+        place = folder / f"root{len(running)}"
+        place.mkdir()
+        command = ["unshare", "--mount", "--propagation", "private", sys.executable]
+        process = subprocess.Popen(
+            [*command, str(HERE / "copied_root.py"), str(place), *hidden],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            _, err = process.communicate(timeout=60)
+            pytest.skip(f"no mount namespace to be had here: {err.strip()[-200:]}")
+        return Copy(process.pid)
+
+    try:
+        yield make
+    finally:
+        for process in running:
+            process.communicate(timeout=60)
+
+
+def test_who_is_in_the_group_can_take_a_turn_and_who_is_not_cannot(copy: Callable[..., Copy]) -> None:
+    machine = copy()
+    code, _, err = machine.take_a_turn("alice")
+    assert code == 1
+    assert f"{LOCKS}, the folder in which programs that switch nodes share their locks, does not exist" in err
+    assert f"sudo {COMMAND} setup" in err
+
+    code, out, err = machine.run(COMMAND, "setup", "--user", "alice", "--yes")
+    assert (code, err) == (0, "")
+    assert "done: create the group gpio\n" in out
+    assert "note: alice has to log out and in again" in out
+    assert machine.lock_folder() == ("gpio", 0o2770, 0)
+    assert machine.members("gpio") == ["alice"]
+
+    assert machine.take_a_turn("alice") == (0, "is first\n", "")
+    assert machine.take_a_turn("root") == (0, "is first\n", "")
+    file = os.stat(f"{machine.root}{LOCKS}/rpi-clusterhat.rail-main.lock")
+    assert (machine.group(file.st_gid), stat.S_IMODE(file.st_mode)) == ("gpio", 0o660)
+    code, _, err = machine.take_a_turn("mallory")
+    assert (code, err.splitlines()[-1].partition(":")[0]) == (1, "refused")
+    assert "join the group gpio ('sudo usermod -aG gpio mallory') and log in again" in err
+
+    code, out, err = machine.run(COMMAND, "setup", "--user", "alice", "--yes")
+    assert (code, out.splitlines()[0], err) == (0, "nothing is left to do", "")
+
+
+def test_the_folder_is_there_again_after_a_start(copy: Callable[..., Copy]) -> None:
+    machine = copy()
+    if not Path("/usr/bin/systemd-tmpfiles").exists():
+        pytest.skip("systemd-tmpfiles is not installed")
+    assert machine.run(COMMAND, "setup", "--user", "alice", "--yes")[0] == 0
+    shutil.rmtree(machine.root + LOCKS)  # as a start leaves /run
+    assert machine.run("/usr/bin/systemd-tmpfiles", "--create", f"--prefix={LOCKS}") == (0, "", "")
+    assert machine.lock_folder() == ("gpio", 0o2770, 0)
+    assert machine.take_a_turn("alice")[0] == 0
+
+
+@pytest.mark.parametrize("hidden", [(), ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")])
+def test_a_folder_of_a_strangers_is_put_right(copy: Callable[..., Copy], hidden: tuple[str, ...]) -> None:
+    machine = copy(*hidden)
+    folder = machine.root + LOCKS
+    os.mkdir(folder)
+    os.chown(folder, 42003, 42003)
+    os.chmod(folder, 0o777)
+    code, out, err = machine.run(COMMAND, "setup", "--user", "alice", "--yes")
+    assert (code, err) == (0, "")
+    assert machine.lock_folder() == ("gpio", 0o2770, 0)
+    assert ("'install -d -o root -g gpio -m 2770" in out) is bool(hidden)
+    assert machine.take_a_turn("alice")[0] == 0
+    assert machine.take_a_turn("mallory")[0] == 1
+
+
+def test_a_link_is_not_followed(copy: Callable[..., Copy]) -> None:
+    machine = copy()
+    os.mkdir(f"{machine.root}/tmp/precious", 0o700)
+    os.symlink("/tmp/precious", machine.root + LOCKS)
+    code, out, err = machine.run(COMMAND, "setup", "--user", "alice", "--yes")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"rpi-clusterhat: {LOCKS} is no folder")
+    assert stat.S_IMODE(os.stat(f"{machine.root}/tmp/precious").st_mode) == 0o700
+    assert not any(line.startswith("gpio:") for line in machine.groups())
+
+
+def test_ctrl_c_is_an_answer(copy: Callable[..., Copy]) -> None:
+    machine = copy()
+    with machine.start(COMMAND, "setup", "--user", "alice", stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "Go ahead? [y/N]\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "rpi-clusterhat: interrupted: nothing was done\n")
+    assert not os.path.exists(machine.root + LOCKS)
+
+
+def test_an_ordinary_user_is_told_the_line_to_type(copy: Callable[..., Copy]) -> None:
+    machine = copy()
+    code, out, err = machine.run_as("alice", COMMAND, "setup")
+    assert code == 1
+    assert "put alice into the groups gpio and i2c" in out
+    assert out.splitlines()[-1] == f"To do this: sudo {COMMAND} setup"
+    assert "only root can do this" in err
