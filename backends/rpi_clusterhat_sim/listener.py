@@ -105,6 +105,11 @@ class Listener:
                 connection.cut()
         self._loop.call_soon_threadsafe(self.abort)
 
+    def files(self) -> list[int]:
+        """The numbers of all files that are open for clients."""
+        sockets = [self._sock, *(connection.socket for connection in list(self._connections))]
+        return [sock.fileno() for sock in sockets]
+
     async def wait_aborted(self) -> None:
         """After `abort`, until the last connection is closed and the last handler has ended."""
         await self._gone.wait()
@@ -221,6 +226,11 @@ class _Connection(asyncio.StreamReaderProtocol):
             while await reader.read(1 << 16):
                 pass
 
+    @property
+    def socket(self) -> socket.socket:
+        sock: socket.socket = self._wire.get_extra_info("socket")
+        return sock
+
     def freeze(self) -> None:
         self._gate.shut = True
         self._wire.pause_reading()
@@ -228,13 +238,11 @@ class _Connection(asyncio.StreamReaderProtocol):
     def cut(self) -> None:
         """Resets at once, from any thread, while nobody closes the socket; only that is left to be done."""
         self._gate.shut = True
-        sock: socket.socket = self._wire.get_extra_info("socket")
-        _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
+        _libc.connect(self.socket.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
 
     def reset(self) -> None:
         self._gate.shut = True
-        sock: socket.socket = self._wire.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._wire.abort()
 
 

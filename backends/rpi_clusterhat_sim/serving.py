@@ -11,8 +11,9 @@ import os
 import socket
 import threading
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import BackendError, ClosedError, NodeNameError
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.hardware.lock_files import SharedFile
 
+    from .listener import Handler
     from .service import Service
     from .world import WorldSource
 
@@ -77,6 +80,8 @@ class Servers:
         self._clock: Clock = SYSTEM
         self._next_change = -inf
         self._holders: set[str] = set()
+        self._of_the_parent: object = None
+        after_fork(self, Servers._leave_to_the_parent)
         self.add(names)
 
     def __repr__(self) -> str:
@@ -139,6 +144,18 @@ class Servers:
         if station is None:
             raise ClosedError(f"{name} has no address, as it is not served: add it")
         return station.address
+
+    def _leave_to_the_parent(self) -> None:
+        """In a forked child: nothing of what the parent's thread serves may stay open here."""
+        stations = [*self._stations.values(), *self._leaving]
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (number for station in stations for number in station.files()):
+            if number >= 0:
+                os.dup2(null, number)  # not closed: an object that ends later would close another's file
+        os.close(null)
+        self._of_the_parent = stations
+        self._stations, self._leaving, self._thread = {}, [], None
+        self._lock = threading.Lock()
 
     # In the thread ----------------------------------------------------------------------------------------
 
@@ -205,7 +222,7 @@ class Servers:
             return
         for station, (phase, boots) in zip(stations, states, strict=True):
             try:
-                await station.follow(phase, boots)
+                await station.follow(self._source, phase, boots)
             except OSError:  # out of files, say: the next look tries again
                 self._seen = None
 
@@ -216,6 +233,20 @@ def _state(world: World, name: str, now: float | None) -> tuple[str, int]:
     except NodeNameError:  # a state file that was removed
         return "off", 0
     return node.phase, node.boots
+
+
+class _Running(NamedTuple):
+    """What listens at a node's address."""
+
+    listener: Listener
+    boots: int
+    """The number of the boot that it belongs to."""
+    claim: SharedFile | None
+    """Tells other processes that something of the node may answer."""
+
+    def leave(self) -> None:
+        if self.claim is not None:
+            self.claim.close()
 
 
 class _Station:
@@ -233,8 +264,7 @@ class _Station:
         self._reserved = self._bound((host, port), shares=False)
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # from now on, with our own
         self.address: tuple[str, int] = self._reserved.getsockname()[:2]
-        self._running: tuple[Listener, int] | None = None
-        """With the number of the boot that it belongs to."""
+        self._running: _Running | None = None
         self._crashed = 0
         """The boot in which the service could not be made."""
 
@@ -248,16 +278,16 @@ class _Station:
             raise
         return bound
 
-    async def follow(self, phase: str, boots: int) -> None:
+    async def follow(self, source: WorldSource, phase: str, boots: int) -> None:
         """Brings what listens in line with the node. Raises `OSError`."""
-        if self._running is not None and (phase not in ("up", "hung") or boots != self._running[1]):
+        if self._running is not None and (phase not in ("up", "hung") or boots != self._running.boots):
             await self._end()
         if phase == "up" and self._running is None and boots != self._crashed:
-            self._start(boots)
-        elif phase == "hung" and self._running is not None and not self._running[0].frozen:
-            self._running[0].freeze()
+            self._start(source, boots)
+        elif phase == "hung" and self._running is not None and not self._running.listener.frozen:
+            self._running.listener.freeze()
 
-    def _start(self, boots: int) -> None:
+    def _start(self, source: WorldSource, boots: int) -> None:
         try:
             handler = self._service(self.name)
         except Exception as error:  # noqa: BLE001 - a program that does not start leaves a node without one
@@ -265,9 +295,20 @@ class _Station:
             told = {"message": f"the service of {self.name} did not start", "exception": error}
             asyncio.get_running_loop().call_exception_handler(told)
             return
+        claim = source.served.claim(self.name) if isinstance(source, StateFile) else None
+        try:
+            # Who cuts the power from now on waits for the claim's end, or finds what listens here.
+            with source.look() as world:
+                if _state(world, self.name, None) == ("up", boots):
+                    self._running = _Running(self._listener(handler), boots, claim)
+        finally:
+            if self._running is None and claim is not None:
+                claim.close()
+
+    def _listener(self, handler: Handler) -> Listener:
         listening = self._bound(self.address, shares=True)
         try:
-            self._running = Listener(listening, handler), boots
+            return Listener(listening, handler)
         except OSError:
             listening.close()
             raise
@@ -277,19 +318,26 @@ class _Station:
         running = self._running
         if running is not None:
             phase, boots = _state(world, self.name, None)
-            if phase == "off" or boots != running[1]:
-                running[0].cut()
+            if phase == "off" or boots != running.boots:
+                running.listener.cut()
+                running.leave()
 
     async def _end(self) -> None:
         """Ends what runs there, and waits until all that it had accepted is closed."""
         running, self._running = self._running, None
         if running is not None:
-            running[0].abort()
-            await running[0].wait_aborted()
+            running.listener.abort()
+            await running.listener.wait_aborted()
+            running.leave()
 
     async def close(self) -> None:
         await self._end()
         self.give_back()
+
+    def files(self) -> list[int]:
+        """The numbers of all files that are open for clients."""
+        running = self._running
+        return [self._reserved.fileno(), *([] if running is None else running.listener.files())]
 
     def give_back(self) -> None:
         self._reserved.close()

@@ -18,6 +18,7 @@ from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import AccessDeniedError, BackendError
 from rpi_clusterhat.hardware.locks import FileLock, lock_path
 
+from .served import Served
 from .state_json import decode, encode
 from .world import AMBIENT, World
 
@@ -73,6 +74,8 @@ class StateFile:
         self._boot = _this_boot() if boot is None else boot
         self._folder, name = os.path.split(self.path)
         self._lock = FileLock(lock_path(self._folder, f"sim-{name}"), guarded=False)
+        self.served = Served(lock_path(self._folder, f"sim-{name}.served"))
+        """Which nodes answer, in any process."""
 
     def __repr__(self) -> str:
         return f"<StateFile {self.path}>"
@@ -91,18 +94,26 @@ class StateFile:
     def change(self) -> Generator[World]:
         """Lends the world to be changed, and saves it at the end.
 
-        It is saved after a `BackendError` too, since a failed access is an event.
+        It is saved after a `BackendError` too, since a failed access is an event. Where a node has lost its
+        power by it, or has started anew, nothing of its time before that answers once this is over.
         """
         self._check_folder()
-        with self._lock.hold():
-            world, mode = self._load()
-            before = world.timeline.version
-            try:
-                yield world
-            except BackendError:
+        ended: list[str] = []
+        try:
+            with self._lock.hold():
+                world, mode = self._load()
+                before, boots = world.timeline.version, _boots(world)
+                try:
+                    yield world
+                except BackendError:
+                    self._save(world, before, mode)
+                    raise
+                finally:
+                    after = _boots(world)
+                    ended += (name for name, boot in boots.items() if after.get(name) != boot)
                 self._save(world, before, mode)
-                raise
-            self._save(world, before, mode)
+        finally:
+            self.served.await_end(ended)
 
     def watch(self, callback: Callable[[World], None]) -> Callable[[], None]:
         """Calls back with the world each time that this object has changed it, in the thread that did.
@@ -192,6 +203,12 @@ class StateFile:
             raise BackendError(f"cannot write the state file {self.path}: {error.strerror}") from error
         for watcher in tuple(self._watchers):
             watcher(world)
+
+
+def _boots(world: World) -> dict[str, int]:
+    """The number of the boot that each node is in, by name; without those that have no power."""
+    nodes = (world.node(consumer.name) for consumer in world.timeline.consumers)
+    return {node.name: node.boots for node in nodes if node.powered}
 
 
 def _keep_owner(fd: int, status: os.stat_result) -> None:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
+    from typing import TypeVar
 
     from rpi_clusterhat.errors import LockError, LockTimeoutError
+
+    _T = TypeVar("_T")
 
 __all__ = ["MISSED", "going_ahead"]
 
 MISSED: ContextVar[list[LockError | LockTimeoutError] | None] = ContextVar("missed", default=None)
-"""Why locks could not be had; None where an operation may fail for want of a lock."""
+"""Where it is told why locks could not be had; None where an operation may fail for want of a lock."""
 
 
-@contextmanager
-def going_ahead() -> Generator[list[LockError | LockTimeoutError]]:
-    """Has `FileLock.hold` go ahead without a lock that it cannot get, in this thread and block.
+def going_ahead(access: Callable[[], _T], missed: list[LockError | LockTimeoutError]) -> _T:
+    """Calls a function in which `FileLock.hold` goes ahead without a lock that it cannot get.
 
-    Yields:
-        Why locks could not be had; empty where all could.
+    Args:
+        access: The function.
+        missed: Gets why locks could not be had.
+
+    Returns:
+        What the function returns.
     """
-    missed: list[LockError | LockTimeoutError] = []
-    token = MISSED.set(missed)
-    try:
-        yield missed
-    finally:
-        MISSED.reset(token)
+
+    def work() -> _T:
+        MISSED.set(missed)
+        return access()
+
+    # In a context of its own, which ends with the call: a Ctrl-C at no line can leave this in force.
+    return copy_context().run(work)

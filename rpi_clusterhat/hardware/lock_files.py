@@ -9,15 +9,22 @@ trusts what a file contains.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import struct
 import threading
 
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
-__all__ = ["SharedFile", "lock_error", "lock_path"]
+__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_path", "lock_range"]
+
+LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
+"""Whether this system has the locks of `lock_range`: Linux has, since 3.15."""
+
+_BUSY = (errno.EAGAIN, errno.EACCES)
 
 _NO_LOCKS = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that have no such locks."""
@@ -148,6 +155,32 @@ def _share_with_group(fd: int, folder: str) -> None:
     group = os.stat(folder).st_gid
     if os.fstat(fd).st_gid != group and (_is_ours(group) or os.geteuid() == 0):
         os.fchown(fd, -1, group)
+
+
+def lock_range(file: SharedFile, kind: int, start: int, length: int) -> bool:
+    """Locks bytes for this open file (open file description lock), which may lie beyond its end.
+
+    Args:
+        file: The file.
+        kind: ``fcntl.F_WRLCK``, ``F_RDLCK`` or ``F_UNLCK``.
+        start: The first byte.
+        length: How many bytes.
+
+    Returns:
+        Whether they are locked now; False, at once, where another has locked them.
+
+    Raises:
+        LockError: The file system has no such locks.
+    """
+    # struct flock with 64-bit offsets, in this platform's own alignment. Source: fcntl(2).
+    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
+    try:
+        fcntl.fcntl(file.fd, fcntl.F_OFD_SETLK, request)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        raise lock_error("take", file.path, error) from error
+    return True
 
 
 def lock_error(verb: str, path: str, error: OSError) -> LockError:

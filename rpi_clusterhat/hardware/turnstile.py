@@ -5,10 +5,8 @@ A `FileTurnstile` is shared by all processes, also those of different users.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import struct
 import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
@@ -17,25 +15,19 @@ from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
 
-from .lock_files import SharedFile, lock_error
+from .lock_files import SharedFile, lock_error, lock_range
 from .locks import RECORD_SIZE, RETRY, Patience
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
 
 __all__ = [
-    "LOCKS_ARE_SHARED",
     "RECORD_SIZE",
     "FileTurnstile",
     "LocalTurnstile",
     "Ticket",
     "Turnstile",
 ]
-
-LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
-"""Whether this system has what a `FileTurnstile` needs: Linux has."""
-
-_BUSY = (errno.EAGAIN, errno.EACCES)
 
 
 class Ticket(Protocol):
@@ -78,19 +70,6 @@ _RECORD_AT = 64
 _DRAW = 1 << 32
 _TURN = _DRAW + 1
 _TICKETS = 1 << 33
-
-
-def _lock_range(file: SharedFile, kind: int, start: int, length: int) -> bool:
-    """Locks bytes for this open file (OFD lock), or returns False at once where another holds them."""
-    # struct flock with 64-bit offsets, in this platform's own alignment. Source: fcntl(2).
-    request = struct.pack("hhqqi0q", kind, os.SEEK_SET, start, length, 0)
-    try:
-        fcntl.fcntl(file.fd, fcntl.F_OFD_SETLK, request)
-    except OSError as error:
-        if error.errno in _BUSY:
-            return False
-        raise lock_error("take", file.path, error) from error
-    return True
 
 
 def _write(file: SharedFile, content: bytes, at: int) -> None:
@@ -141,7 +120,7 @@ class FileTurnstile:
 
     def _draw(self, file: SharedFile) -> int:
         patience = Patience(self._clock)
-        while not _lock_range(file, fcntl.F_WRLCK, _DRAW, 1):
+        while not lock_range(file, fcntl.F_WRLCK, _DRAW, 1):
             if patience.waited() >= self._timeout:
                 raise LockTimeoutError(
                     f"another process has been drawing a ticket from {self.path} for {self._timeout:g} s: "
@@ -150,10 +129,10 @@ class FileTurnstile:
             self._clock.sleep(RETRY)
         text = os.pread(file.fd, _NUMBER_SIZE, _NUMBER_AT)
         number = int(text) if text.isdigit() and int(text) < 1 << 60 else 0
-        while not _lock_range(file, fcntl.F_WRLCK, _TICKETS + number, 1):
+        while not lock_range(file, fcntl.F_WRLCK, _TICKETS + number, 1):
             number += 1
         _write(file, b"%0*d" % (_NUMBER_SIZE, number + 1), _NUMBER_AT)
-        _lock_range(file, fcntl.F_UNLCK, _DRAW, 1)
+        lock_range(file, fcntl.F_UNLCK, _DRAW, 1)
         return number
 
 
@@ -172,12 +151,12 @@ class _FileTicket:
             return True
         file = self._file
         if self._number:
-            if not _lock_range(file, fcntl.F_RDLCK, _TICKETS, self._number):
+            if not lock_range(file, fcntl.F_RDLCK, _TICKETS, self._number):
                 return False
             # Asked, and let go again: a number that was damaged meanwhile must find its byte free.
-            _lock_range(file, fcntl.F_UNLCK, _TICKETS, self._number)
+            lock_range(file, fcntl.F_UNLCK, _TICKETS, self._number)
         # The turn has a lock of its own, so that a damaged number can spoil the order, never the exclusion.
-        if not _lock_range(file, fcntl.F_WRLCK, _TURN, 1):
+        if not lock_range(file, fcntl.F_WRLCK, _TURN, 1):
             return False
         if file.replaced():
             file.close()

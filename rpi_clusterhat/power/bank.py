@@ -16,6 +16,7 @@ from rpi_clusterhat.hardware.backend import (
     SupportsSimulation,
 )
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
+from rpi_clusterhat.hardware.going_ahead import going_ahead
 from rpi_clusterhat.hardware.open_board import open_board
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.errors import LockError, LockTimeoutError
     from rpi_clusterhat.hardware.backend import Backend
     from rpi_clusterhat.settings import Settings
 
     from .rail import Rail
 
     _T = TypeVar("_T")
+    Missed = list[LockError | LockTimeoutError] | None
 
 __all__ = ["Bank", "open_banks"]
 
@@ -86,7 +89,8 @@ class Bank:
 
     def read(self) -> Mapping[int, bool]:
         """Levels by offset. Raises `BackendError`, also where the backend lets an `OSError` out."""
-        return self._call(self.backend.read)
+        # Nothing is switched, so no lock is worth failing for.
+        return self._call(self.backend.read, [])
 
     def inputs(self) -> Collection[int]:
         """The offsets of lines that nobody drove at the last `read`."""
@@ -104,18 +108,21 @@ class Bank:
             self.altered = {n: role.is_on(levels) for n, role in roles.items() if role.offset in offsets}
         return {name: on for name, on in self.altered.items() if before.get(name) is not on}
 
-    def write(self, levels: Mapping[int, bool]) -> None:
-        """Makes lines outputs with these levels. Raises as `read` does."""
-        self._call(partial(self.backend.write, levels))
+    def write(self, levels: Mapping[int, bool], missed: Missed = None) -> None:
+        """Makes lines outputs with these levels. Raises as `read` does, and errors of locks.
 
-    def set_up(self, levels: Mapping[int, bool]) -> None:
-        """Sets up a bank that needs it. Raises as `read` does."""
+        ``missed`` has it go ahead without locks that cannot be had; it gets why.
+        """
+        self._call(partial(self.backend.write, levels), missed)
+
+    def set_up(self, levels: Mapping[int, bool], missed: Missed = None) -> None:
+        """Sets up a bank that needs it. As `write` otherwise."""
         assert isinstance(self.backend, SupportsSetUp)
-        self._call(partial(self.backend.set_up, levels))
+        self._call(partial(self.backend.set_up, levels), missed)
 
-    def _call(self, access: Callable[[], _T]) -> _T:
+    def _call(self, access: Callable[[], _T], missed: Missed) -> _T:
         try:
-            return access()
+            return access() if missed is None else going_ahead(access, missed)
         except ClusterHatError:
             raise
         except OSError as error:
@@ -154,7 +161,8 @@ class _Rails:
             return self._rails[key]
 
     def _make(self, path: str | None, *, guarded: bool) -> Rail:
-        from rpi_clusterhat.hardware.turnstile import LOCKS_ARE_SHARED, FileTurnstile, LocalTurnstile
+        from rpi_clusterhat.hardware.lock_files import LOCKS_ARE_SHARED
+        from rpi_clusterhat.hardware.turnstile import FileTurnstile, LocalTurnstile
 
         from .rail import Rail
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.errors import ClosedError, UnsupportedError
 from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
-from rpi_clusterhat.hardware.going_ahead import going_ahead
 
 from .states import State, Trigger, after
 
@@ -147,8 +146,7 @@ class Inventory:
         with bank.lock:
             self.check_open()
             try:
-                with going_ahead():  # nothing is switched, so no lock is worth failing for
-                    levels = bank.read()
+                levels = bank.read()
             except BaseException:
                 for entry in self._by_board[index]:
                     if entry.state is State.FAILED:  # a failure is kept until the node is switched again

@@ -5,7 +5,6 @@ A step is performed without waiting: where it is too early for it, the answer is
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,18 +12,18 @@ from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
 from rpi_clusterhat.events import BoardSetUp, LineDriven, LockMissed, State, WaitingForRail
 from rpi_clusterhat.hardware.backend import SupportsSetUp
-from rpi_clusterhat.hardware.going_ahead import going_ahead
 from rpi_clusterhat.waiting import Call, Sleep, is_over
 
 from . import plans
 from .states import Trigger, has_power
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
     from rpi_clusterhat.waiting import Steps
 
+    from .bank import Missed
     from .inventory import Inventory, NodeEntry
     from .rail import Turn
 
@@ -163,20 +162,14 @@ class Operation:
         with bank.lock:
             pins = inventory.levels(step.board)
             if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
-                with self._locks(step.board, needed=not step.unlocked):
-                    bank.set_up(bank.board.first_levels(pins))
+                missed: Missed = [] if step.unlocked else None
+                bank.set_up(bank.board.first_levels(pins), missed)
+                self._tell(step.board, missed)
                 inventory.announce(BoardSetUp(step.board))
                 inventory.levels(step.board, bank.names)
 
-    @contextmanager
-    def _locks(self, board: int, *, needed: bool) -> Generator[None]:
-        """Has a board switched; without the lock that programs share where that is missing and not needed."""
-        if needed:
-            yield
-            return
-        with going_ahead() as missed:
-            yield
-        for error in missed:
+    def _tell(self, board: int, missed: Sequence[Exception] | None) -> None:
+        for error in missed or ():
             self._inventory.announce(LockMissed(board, str(error)))
 
     def _set_function(self, step: plans.SetFunction) -> None:
@@ -289,12 +282,14 @@ class Operation:
             bank = inventory.banks[index]
             with bank.lock:
                 inventory.check_open()
+                missed: Missed = [] if step.unlocked else None
                 try:
-                    with self._locks(index, needed=not step.unlocked):
-                        bank.write({e.role.offset: e.role.level(on=False) for e in entries})
+                    bank.write({e.role.offset: e.role.level(on=False) for e in entries}, missed)
                 except ClusterHatError as error:  # one board's trouble leaves no node on another with power
                     errors.append(error)
                     continue
+                finally:
+                    self._tell(index, missed)
                 for entry in entries:
                     if entry.state is State.OFF and not entry.driven:
                         inventory.announce(LineDriven(entry.name, on=False))

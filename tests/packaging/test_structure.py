@@ -38,6 +38,7 @@ PLUGINS_MAY = {
     "hardware.backend",
     "hardware.simulation",
     "hardware.gpio",
+    "hardware.lock_files",
     "hardware.locks",
     "hardware.permission",
     "errors",

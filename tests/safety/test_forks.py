@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat import Cluster, NodePool, PoolClosedError, State
+from rpi_clusterhat import Cluster, NodePool, PoolClosedError, State, TcpProbe
 from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.testing import FakeClock, FakeExpander
@@ -173,3 +175,28 @@ def test_a_pool_that_a_child_has_inherited_says_so() -> None:
 
         assert ends(Child(in_the_child)) == 0
         lease()
+
+
+def test_nothing_of_a_simulated_node_lives_on_in_a_child(tmp_path: Path) -> None:
+    """A child has copies of what its parent's nodes have open."""
+    options = {"serve": True, "boot_time": 0.01, "state": str(tmp_path / "world.json")}
+    with Cluster.open(backend="sim", options=options, spacing=0) as hat:
+        address = hat.addresses["p1"]
+        hat.on("p1", wait=TcpProbe(*address))
+        with socket.create_connection(address, 5) as client:
+            goes, go = os.pipe()
+
+            def in_the_child() -> None:
+                os.read(goes, 1)
+                assert not TcpProbe(*address).ask().up
+                hat.off("all")
+                hat.close()
+
+            child = Child(in_the_child)
+            hat.off("p1")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            os.write(go, b"x")
+            assert ends(child) == 0
+            os.close(goes)
+            os.close(go)

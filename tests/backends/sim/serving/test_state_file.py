@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat_sim import serving
 from rpi_clusterhat_sim.backend import SimBackend
+from rpi_clusterhat_sim.listener import Listener
+from rpi_clusterhat_sim.service import Echo
 from rpi_clusterhat_sim.serving import INTERVAL, Servers
 from rpi_clusterhat_sim.state_file import StateFile
 from rpi_clusterhat_sim.supply import NodeModel
 from tests.backends.sim.clients import LINES, NAMES, answers, connect, get, refused, until
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 
@@ -23,6 +28,7 @@ SWITCHER = """
 import sys
 from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat_sim.backend import SimBackend
+from rpi_clusterhat_sim.listener import Listener
 from rpi_clusterhat_sim.state_file import StateFile
 lines = [Line(i, f"p{i + 1}") for i in range(4)]
 backend = SimBackend(StateFile(sys.argv[1]), lines, holds=sys.argv[2] == "holds")
@@ -83,6 +89,73 @@ def test_another_process_switches(state: StateFile, tmp_path: Path, *, holds: bo
             until(lambda: refused(address))
     finally:
         switcher.close()
+
+
+def test_nothing_answers_once_another_process_has_cut_the_power(state: StateFile, tmp_path: Path) -> None:
+    """Nor when that process gives the power back at once: the node boots anew."""
+    switcher = Switcher(tmp_path / "world.json")
+    try:
+        with Servers(state, NAMES) as servers:
+            address = servers.address("p1")
+            for again in range(40):
+                switcher("p1 on")
+                until(lambda: answers(address))
+                with connect(address) as client:
+                    switcher("p1 off")
+                    if again % 2:
+                        switcher("p1 on")
+                    assert refused(address)
+                    client.setblocking(False)
+                    with pytest.raises(ConnectionResetError):
+                        client.recv(1)
+    finally:
+        switcher.close()
+
+
+def test_a_process_that_serves_and_has_stopped_holds_nobody_up_for_long(
+    state: StateFile, tmp_path: Path
+) -> None:
+    backend = SimBackend(state, LINES)
+    backend.write({0: True, 1: True})
+    claim = state.served.claim("p1")
+    assert claim is not None
+    began = SYSTEM.now()
+    backend.write({1: False})
+    assert SYSTEM.now() - began < 0.9, "nobody serves p2"
+    backend.write({0: False})
+    assert 0.9 < SYSTEM.now() - began < 5.0
+    claim.close()
+
+
+def test_a_start_that_meets_a_power_cut_is_none(state: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process cuts the power between the look at the world and the start of the service."""
+    other = SimBackend(StateFile(state.path), LINES)
+    met: list[bool] = []
+
+    class Met(Echo):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            if not met:
+                other.write({0: False})
+                met.append(True)
+
+    listened: list[object] = []
+
+    class Noted(Listener):
+        def __init__(self, sock: socket.socket, handler: Any) -> None:
+            listened.append(handler)
+            super().__init__(sock, handler)
+
+    monkeypatch.setattr(serving, "Listener", Noted)
+    with Servers(state, ["p1"], service=Met) as servers:
+        address = servers.address("p1")
+        other.write({0: True})
+        until(lambda: met)
+        threading.Event().wait(4 * INTERVAL)
+        assert refused(address)
+        assert listened == []
+        other.write({0: True})
+        until(lambda: answers(address))
 
 
 def test_a_state_file_that_is_removed_or_spoilt(state: StateFile, tmp_path: Path) -> None:
