@@ -201,13 +201,16 @@ class ClusterBase:
             began = clock.now()
             for name, probe in probes.items():
                 if name in left and not (late.get(name) and clock.now() >= end):
+                    power_ups = self._inventory.entries[name].power_ups
                     verdict = yield from probe.steps(lambda: end - clock.now())
+                    late[name] = verdict.reason
                     if verdict.up:
-                        del left[name]
-                        yield Call(partial(self._inventory.report_probe, name, up=True), uninterruptible=True)
+                        report = partial(self._inventory.report_probe, name, up=True, power_ups=power_ups)
+                        if (yield Call(report, uninterruptible=True)):
+                            del left[name]
+                        else:
+                            late[name] = "it was started anew meanwhile"
                         self._inventory.deliver()
-                    else:
-                        late[name] = verdict.reason
             again = max(clock.now(), began + _PROBE_INTERVAL)
             if not left or again >= end:
                 break
@@ -267,6 +270,11 @@ class NodeHandle(Handle[C]):
         The level of an input may change at any time: `on` and `off` drive it.
         """
         return self._entry.driven
+
+    @property
+    def power_ups(self) -> int:
+        """How often this cluster has seen it get power, its own power-ups among them."""
+        return self._entry.power_ups
 
     @property
     def failure(self) -> str | None:

@@ -318,10 +318,19 @@ class AsyncNode(NodeHandle[AsyncCluster]):
         _ = await self.powered()
         return self._entry.state
 
-    async def report_probe(self, *, up: bool) -> None:
-        """Takes over what a probe of it said: a node that is on is ready then, or is not any more."""
-        report = partial(self._inventory.report_probe, self.name, up=up)
-        await _call(self._inventory, report)
+    async def report_probe(self, *, up: bool, power_ups: int | None = None) -> bool:
+        """Takes over what a probe of it said: a node that is on is ready then, or is not any more.
+
+        Args:
+            up: What the probe said.
+            power_ups: What `power_ups` was when the probe began. Where the node has got power since, the
+                probe was answered by an earlier boot, and nothing is taken over.
+
+        Returns:
+            False where that was so.
+        """
+        report = partial(self._inventory.report_probe, self.name, up=up, power_ups=power_ups)
+        return await _call(self._inventory, report)
 
     async def report_halt(self, *, under_way: bool) -> None:
         """Takes over that it was asked to halt: it is ``stopping`` then; or that its halt was called off."""

@@ -203,18 +203,22 @@ class Runner:
 
     async def _probe(self, name: str) -> None:
         settings = self.scheduler.settings
-        verdict = await await_until_up(
-            self._probes[name],
-            timeout=settings.boot_timeout,
-            interval=settings.probe_interval,
-            ready_after=settings.ready_after,
-            clock=self.cluster.clock,
-        )
-        if verdict.up:
-            await self.cluster[name].report_probe(up=True)
-            self._report(self.scheduler.ready, name)
-        else:
-            self._report(self.scheduler.failed, name, verdict.reason, timed_out=True)
+        node = self.cluster[name]
+        while True:
+            power_ups = node.power_ups
+            verdict = await await_until_up(
+                self._probes[name],
+                timeout=settings.boot_timeout,
+                interval=settings.probe_interval,
+                ready_after=settings.ready_after,
+                clock=self.cluster.clock,
+            )
+            if not verdict.up:
+                self._report(self.scheduler.failed, name, verdict.reason, timed_out=True)
+                return
+            if await node.report_probe(up=True, power_ups=power_ups):
+                self._report(self.scheduler.ready, name)
+                return
 
     async def _cut(self, name: str, reason: str) -> None:
         try:

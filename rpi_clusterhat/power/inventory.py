@@ -40,6 +40,7 @@ class NodeEntry:
         "driven",
         "failure",
         "name",
+        "power_ups",
         "powered",
         "role",
         "seen",
@@ -54,6 +55,8 @@ class NodeEntry:
         self.state = State.UNKNOWN
         self.powered: bool | None = None
         """As last observed."""
+        self.power_ups = 0
+        """How often it was seen to get power."""
         self.driven: bool | None = None
         """Whether its line was an output when it was last read; None before that."""
         self.desired: bool | None = None
@@ -184,6 +187,7 @@ class Inventory:
         if new is State.OFF and trigger is Trigger.SEEN_OFF and entry.waiting:
             new = after(new, Trigger.QUEUE)  # it was forgotten for a moment, and waits all the same
         if trigger is Trigger.SEEN_ON or trigger is Trigger.POWER:
+            entry.power_ups += entry.powered is False
             entry.powered = True
         elif trigger is Trigger.SEEN_OFF or trigger is Trigger.CUT:
             entry.powered = False
@@ -197,12 +201,18 @@ class Inventory:
                 self.announce(StateChanged(entry.name, old, new, cause))
         entry.seen = True
 
-    def report_probe(self, name: str, *, up: bool) -> None:
-        """Takes over what a probe of a node said."""
+    def report_probe(self, name: str, *, up: bool, power_ups: int | None = None) -> bool:
+        """Takes over what a probe of a node said; False where that is of an earlier boot.
+
+        ``power_ups`` is what `NodeEntry.power_ups` was when the probe began.
+        """
         entry = self.entries[name]
         with entry.bank.lock:
+            if power_ups is not None and power_ups != entry.power_ups:
+                return False
             if entry.state is (State.ON if up else State.READY):
                 self.apply(entry, Trigger.ANSWER if up else Trigger.SILENCE, "probe")
+            return True
 
     def report_halt(self, name: str, *, under_way: bool) -> None:
         """Takes over that a node was asked to halt, or that its halt was called off."""

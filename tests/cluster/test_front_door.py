@@ -15,6 +15,7 @@ from rpi_clusterhat import (
     NodeNameError,
     SettingError,
     State,
+    StateChanged,
     _cluster_base,
 )
 from rpi_clusterhat.errors import TransientBusError
@@ -22,10 +23,10 @@ from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.waiting import Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from rpi_clusterhat.waiting import Steps
+    from rpi_clusterhat.waiting import Step, Steps
     from tests.lab import Lab
 
 ON = {6: 1, 13: 2, 19: 3, 26: 4}
@@ -181,6 +182,46 @@ def test_a_wrong_wait_switches_nothing(lab: Lab, nodes: str, changes: Any) -> No
     with pytest.raises(SettingError):
         lab.v1(bank).on(nodes, **changes)
     assert bank.written == []
+
+
+def test_a_probe_of_an_earlier_boot_does_not_count(lab: Lab) -> None:
+    bank = lab.memory(on=(1,))
+    hat = lab.v1(bank)
+    node = hat["p1"]
+    hat.status()
+    before = node.power_ups
+    node.cycle()
+    assert node.power_ups == before + 1
+    assert not node.report_probe(up=True, power_ups=before)
+    assert str(node.state) == "on"
+    assert node.report_probe(up=True, power_ups=before + 1)
+    assert str(node.state) == "ready"
+
+
+class AnsweredBefore(Probe):
+    """Its first answer is that of a boot that is over when it comes."""
+
+    def __init__(self, restart: Callable[[], object]) -> None:
+        self.asked = 0
+        self._restart = restart
+
+    def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
+        del left
+        yield from ()
+        self.asked += 1
+        if self.asked == 1:
+            self._restart()
+        return Verdict(self.asked != 2, "the answer")
+
+
+def test_who_waits_for_a_node_takes_no_answer_of_an_earlier_boot(lab: Lab) -> None:
+    hat = lab.v1(lab.memory())
+    probe = AnsweredBefore(lambda: hat.cycle("p1"))
+    states: list[State] = []
+    hat.subscribe(lambda event: states.append(event.new) if isinstance(event, StateChanged) else None)
+    hat.on("p1", wait=probe)
+    assert probe.asked == 3
+    assert [str(state) for state in states if state in (State.ON, State.READY)] == ["on", "on", "ready"]
 
 
 def test_a_node_that_halts_is_stopping(lab: Lab) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +15,15 @@ from rpi_clusterhat import (
     State,
 )
 from rpi_clusterhat.events import BootFinished, BootStarted, PoweredOff
+from rpi_clusterhat.nodes.probes import Probe, Verdict
+from rpi_clusterhat.waiting import Call
 from tests.pool.lease_users import User, about, scheduler_of, state
-from tests.safety.pools import BOOT_TIME, SPACING, House, run
+from tests.safety.pools import BOOT_TIME, INTERVAL, SPACING, House, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rpi_clusterhat.waiting import Step
 
 
 def test_a_thousand_at_once_on_a_cluster_without_power(house: House) -> None:
@@ -87,6 +96,40 @@ def test_one_who_waits_for_a_place_too_long(house: House) -> None:
             holder.leave()
             await house.clock.pass_time(0.0)
             assert pool.nodes["p2"].in_flight == 0
+
+    run(work)
+
+
+class Restarted(Probe):
+    """The node is switched off and on by others while it is asked first, and was up until then."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.asked = 0
+
+    def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
+        self.asked += 1
+        if self.asked == 1:
+            for on in (False, True):
+                self._house.outside(p1=on)
+                yield Call(
+                    partial(vars(self._house.hat)["_inventory"].refresh, ("p1",)), uninterruptible=True
+                )
+            return Verdict(True, "up, before it was restarted")
+        return (yield from self._house.probe("p1").steps(left))
+
+
+def test_no_probe_that_began_before_the_power_up_counts(house: House) -> None:
+    async def work() -> None:
+        probe = Restarted(house)
+        async with house.pool(probe=lambda _: probe) as pool:
+            user = User(house, pool, "p1")
+            await house.clock.pass_time(BOOT_TIME - INTERVAL)
+            assert (await house.hat["p1"].state(), user.granted_at) == (State.ON, None)
+            await house.clock.pass_time(2 * INTERVAL)
+            assert user.granted_at == about(BOOT_TIME)
+            assert await house.hat["p1"].state() is State.READY
+            user.leave()
 
     run(work)
 
