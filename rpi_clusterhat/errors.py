@@ -3,6 +3,13 @@
 All have one root. Where a caller would expect a builtin in an ``except``, the error is that builtin too.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class ClusterHatError(Exception):
     """Every error of this library is one of these."""
@@ -123,7 +130,18 @@ class StuckLineError(BackendError):
     """A line was written and reads back as the opposite.
 
     Look at the board for a short circuit, or for something else that drives the line.
+
+    Args:
+        text: What is wrong: all there is to say, or only what holds for each of the lines.
+        lines: The lines, each as it is to be shown.
+        advice: What to do.
     """
+
+    def __init__(self, text: str, lines: Iterable[str] = (), advice: str = "") -> None:
+        self.lines = tuple(lines)
+        super().__init__(": ".join(filter(None, (text, ", ".join(self.lines), advice))))
+        self.text = text
+        self.advice = advice
 
 
 class PowerLostError(BackendError):

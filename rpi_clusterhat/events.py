@@ -51,7 +51,8 @@ class StateChanged(Frozen):
     new: State
     cause: str
     """``request``: somebody asked this cluster for it. ``outside``: it was found so at a read, so another
-    program, a power loss or a person did it. ``probe``: a probe said so. ``error``: an access failed."""
+    program, a person or a power loss that is not known yet did it. ``power lost``: its board's expander
+    lost power. ``probe``: a probe said so. ``error``: an access failed."""
 
 
 class WaitingForRail(Frozen):

@@ -107,12 +107,12 @@ class SimBank:
     def _write(self, what: str, levels: Mapping[int, bool], holder: str | None) -> None:
         self._access(what, self._describe(levels))
         self._drive(self._timeline.event(), levels, holder)
-        for offset, level in levels.items():
-            if self.stuck.get(offset, level) is not level:
-                raise StuckLineError(
-                    f"line {self._line_name(offset)} of the simulated bank {self.name} was set "
-                    f"{_word(level)} and stays {_word(not level)}: it was made to stick"
-                )
+        stuck = {o: level for o, level in levels.items() if self.stuck.get(o, level) is not level}
+        if stuck:
+            raise StuckLineError(
+                f"the simulated bank {self.name} has lines that were made to stick",
+                (f"{self._line_name(offset)} {_word(not level)}" for offset, level in stuck.items()),
+            )
 
     def _access(self, what: str, detail: str) -> None:
         timeline = self._timeline

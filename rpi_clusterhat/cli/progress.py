@@ -35,6 +35,10 @@ def board_line(event: BoardSetUp | PowerLost, boards: int) -> str:
     return f"expander{of_board} set up for the first time since it got power"
 
 
+_WHY = {"outside": " (not by this command)", "power lost": " (the expander lost power)"}
+"""By an event's cause."""
+
+
 class Progress:
     """A subscriber that prints a cluster's events."""
 
@@ -74,8 +78,7 @@ class Progress:
         powered = has_power(event.new)
         if powered is None or powered is has_power(event.old):
             return
-        by = " (by another program)" if event.cause == "outside" else ""
-        self._say(event.node, f"{'on' if powered else 'off'}{by}")
+        self._say(event.node, f"{'on' if powered else 'off'}{_WHY.get(event.cause, '')}")
 
     def _say(self, node: str, text: str) -> None:
         self._next = ""

@@ -128,9 +128,8 @@ def stuck_lines(
         found: The level that was read instead of the opposite, which was written, by offset.
         advice: What to do.
     """
-    lines = ", ".join(
-        f"{offset} ({names[offset]}) {'high' if level else 'low'}" for offset, level in found.items()
-    )
     return StuckLineError(
-        f"{chip}: lines that read back as the opposite of what was written: {lines}: {advice}"
+        f"{chip}: lines that read back as the opposite of what was written",
+        (f"{offset} ({names[offset]}) {'high' if level else 'low'}" for offset, level in found.items()),
+        advice,
     )

@@ -158,12 +158,11 @@ class Inventory:
                         self.apply(entry, Trigger.FORGET, "error")
                 raise
             inputs = bank.inputs()
-            if self._lost_power(index):
-                requested = ()
+            lost = self._lost_power(index)
             for entry in self._by_board[index]:
                 entry.driven = entry.role.offset not in inputs
                 on = entry.role.is_on(levels)
-                cause = "request" if entry.name in requested else "outside"
+                cause = "power lost" if lost else "request" if entry.name in requested else "outside"
                 self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, cause)
             if altered := bank.look_for_alterations(levels):
                 on_now, off_now = (tuple(n for n in altered if altered[n] is on) for on in (True, False))

@@ -330,10 +330,21 @@ def _cut(nodes: Sequence[str], *, unlocked: bool = False) -> Plan[dict[str, Stuc
 
 def _raise(stuck: Mapping[str, StuckLineError], superseded: Sequence[str] = ()) -> None:
     if stuck:
-        raise NodeFailedError("; ".join(f"{node}: {error}" for node, error in stuck.items())) from next(
-            iter(stuck.values())
-        )
+        raise NodeFailedError(_told_once(stuck)) from next(iter(stuck.values()))
     if superseded:
         raise SupersededError(
             f"another caller switched {', '.join(superseded)} off before its turn on the rail came"
         )
+
+
+def _told_once(stuck: Mapping[str, StuckLineError]) -> str:
+    """Says why nodes failed; what holds for several of them once."""
+    causes: dict[tuple[str, str], tuple[list[str], dict[str, None]]] = {}
+    for node, error in stuck.items():
+        nodes, lines = causes.setdefault((error.text, error.advice), ([], {}))
+        nodes.append(node)
+        lines.update(dict.fromkeys(error.lines))
+    return "; ".join(
+        f"{', '.join(nodes)}: {StuckLineError(text, lines, advice)}"
+        for (text, advice), (nodes, lines) in causes.items()
+    )

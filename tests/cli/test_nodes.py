@@ -98,14 +98,14 @@ def test_what_another_program_switches_meanwhile_is_told(command: Command, expan
         expander.output |= 0b0010
 
     command.clock.during[1] = other_program
-    assert command(*HAT, "on", "p1", "p2").out == "p1 on\np2 on (by another program)\n"
+    assert command(*HAT, "on", "p1", "p2").out == "p1 on\np2 on (not by this command)\n"
 
 
 def test_an_expander_that_loses_power_meanwhile_ends_it(command: Command, expander: FakeExpander) -> None:
     ready(expander)
     command.clock.during[1] = expander.lose_power
     result = command(*HAT, "on", "p1", "p2")
-    assert result.code == 1
+    assert (result.code, result.out) == (1, "p1 on\np1 off (the expander lost power)\n")
     lines = result.err.splitlines()
     assert lines[0] == "rpi-clusterhat: the expander lost power, and its nodes with it"
     assert len(lines) == 2

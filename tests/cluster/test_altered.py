@@ -120,7 +120,7 @@ def test_a_loss_of_power_is_told_as_one(lab: Lab, caplog: pytest.LogCaptureFixtu
     events = seen(hat)
     expander.lose_power()
     hat.status()
-    assert events == [PowerLost(0), StateChanged("p1", State.ON, State.OFF, "outside")]
+    assert events == [PowerLost(0), StateChanged("p1", State.ON, State.OFF, "power lost")]
     hat.on("p2")
     assert hat.status().boards[0].altered == ()
     assert messages(caplog) == []

@@ -65,7 +65,7 @@ BootTimeoutError, again in 30 s
 NoNodeError, again in 30 s
 """,
     "faults.py": """\
-p2: line p2 of the simulated bank 0 was set high and stays low: it was made to stick
+p2: the simulated bank 0 has lines that were made to stick: p2 low
 p1=on p2=failed p3=on p4=on
 the simulated bank 0 does not acknowledge, as was asked for: try again
 board 0 lost power

@@ -197,6 +197,19 @@ def test_a_stuck_line_fails_its_node_and_the_others_go_on() -> None:
         assert steps[-3:] == [Fail("p1", "shorted"), TakeTurn("p2"), SwitchOn("p2")]
 
 
+def test_lines_that_stick_for_one_cause_are_told_of_once() -> None:
+    first, second = (StuckLineError("chip: stuck", [f"{n} (p{n}) low"], "look") for n in (1, 2))
+    with pytest.raises(NodeFailedError, match=r"^p1, p2: chip: stuck: 1 \(p1\) low, 2 \(p2\) low: look$"):
+        drive(switch_on(BOTH, OFF), (SwitchOn("p1"), first), (SwitchOn("p2"), second))
+    with pytest.raises(NodeFailedError, match=r"^p1, p2: shorted$"):
+        drive(switch_off(BOTH, ON), (CUT_ANYWAY, StuckLineError("shorted")), (Settle(BOTH), ON))
+    other = StuckLineError("other chip: stuck", ["2 (p2) low"], "look")
+    with pytest.raises(
+        NodeFailedError, match=r"^p1: .* low: look; p2: other chip: stuck: 2 \(p2\) low: look$"
+    ):
+        drive(switch_on(BOTH, OFF), (SwitchOn("p1"), first), (SwitchOn("p2"), other))
+
+
 def test_a_failure_outranks_a_node_that_was_superseded() -> None:
     plan = switch_on(BOTH, OFF)
     with pytest.raises(NodeFailedError, match=r"^p2: shorted$"):

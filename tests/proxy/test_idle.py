@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rpi_clusterhat import Cluster
 from tests.proxy.running import PATIENCE, Proxy, everything
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +77,17 @@ def test_the_log_tells_what_happens_to_a_node() -> None:
     assert ready.startswith("INFO p1: ready after ")
     assert off.startswith("INFO p1: off after ")
     assert off.endswith(" s (idle)")
+
+
+def test_the_log_tells_of_a_loss_of_power(tmp_path: Path) -> None:
+    state = ("--option", f"state={tmp_path / 'world'}")
+    with Proxy("--cold", "hold", "--balance", "first", *state) as proxy:
+        assert proxy.request().status == 200
+        with Cluster.open(backend="sim", options={"state": tmp_path / "world", "fault": "bus:power-lost"}):
+            pass
+        proxy.until(lambda status: not status["nodes"]["p1"]["powered"])
+        assert proxy.request().status == 200
+    assert "WARNING the expander lost power, and its nodes with it" in proxy.errors.splitlines()
 
 
 def test_a_slow_download() -> None:

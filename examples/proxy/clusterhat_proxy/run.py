@@ -21,7 +21,9 @@ from rpi_clusterhat import (
     BootFinished,
     BootStarted,
     ClusterHatError,
+    LockMissed,
     PoweredOff,
+    PowerLost,
     PowerOffFailed,
 )
 from rpi_clusterhat.nodes.probes import HttpProbe, TcpProbe
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from rpi_clusterhat import PoolEvent
+    from rpi_clusterhat import Event, PoolEvent
     from rpi_clusterhat.nodes.probes import Probe
 
     from .options import Address, Options
@@ -105,6 +107,7 @@ class _Proxy:
             stack.callback(connections.close)
             pool.subscribe(partial(_cut, pool, connections))
             pool.subscribe(_tell)
+            stack.callback(cluster.subscribe(partial(_tell_of_board, len(cluster.boards))))
             metrics = Metrics(pool)
             server = Server(
                 Gateway(pool, connections, options, metrics.requests),
@@ -198,6 +201,16 @@ def _tell(event: PoolEvent) -> None:
         )
     else:
         _log.info("%s: off after %.0f s (%s)", event.node, event.seconds, event.reason)
+
+
+def _tell_of_board(boards: int, event: Event) -> None:
+    of_board = (
+        f" of board {event.board + 1}" if boards > 1 and isinstance(event, PowerLost | LockMissed) else ""
+    )
+    if isinstance(event, PowerLost):
+        _log.warning("the expander%s lost power, and its nodes with it", of_board)
+    elif isinstance(event, LockMissed):
+        _log.warning("the power%s is cut without a shared lock: %s", of_board, event.reason)
 
 
 async def _listen(
