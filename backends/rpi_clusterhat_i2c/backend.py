@@ -155,7 +155,7 @@ class I2CBackend:
 
     def _switch(self, mask: int, wanted: int) -> tuple[int, int]:
         """Writes levels until they stay. Returns the output and the direction register."""
-        for last in (False, False, True):
+        for may_repeat in (True, True, False):
             value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
             direction = self._look()
             if direction & mask:
@@ -163,7 +163,7 @@ class I2CBackend:
                 self._undo_if_torn((OUTPUT, value))
                 direction = self._look()
             # A program without a lock may have written back what was there before.
-            if self._confirm(value, mask, undone_is_stuck=last):
+            if self._confirm(value, mask, may_repeat=may_repeat):
                 break
         return value, direction
 
@@ -255,19 +255,22 @@ class I2CBackend:
             self._registers.put(DIRECTION, _UNSET)
             self._refuse_unset(_UNSET)
 
-    def _confirm(self, value: int, mask: int, *, undone_is_stuck: bool = True) -> bool:
-        """Whether the pins show what was written; False where another program has written something else."""
+    def _confirm(self, value: int, mask: int, *, may_repeat: bool = False) -> bool:
+        """Whether the pins show what was written; False where it ``may_repeat`` what was undone."""
         if not (self._registers.get(INPUT) ^ value) & mask:
             return True
-        wrong = (self._registers.get(INPUT) ^ value) & mask  # a slow edge is no stuck line
-        self._look()  # nor is one that has lost its power since
+        self._look()  # a line that has lost its power is no stuck line
+        wrong = (self._registers.get(OUTPUT) ^ value) & mask
+        if wrong and may_repeat:
+            return False
+        advice = "another program switches them at the same time, and undoes it: end that"
+        if not wrong:
+            wrong = (self._registers.get(INPUT) ^ value) & mask  # nor is a slow edge
+            self._look()
+            advice = "look for a short or for something else that drives them"
         if not wrong:
             return True
-        if not undone_is_stuck and (self._registers.get(OUTPUT) ^ value) & wrong:
-            return False
         found = {o: not value >> o & 1 for o in self._lines if wrong >> o & 1}
         from rpi_clusterhat.hardware.gpio import stuck_lines
 
-        raise stuck_lines(
-            self._registers, self._lines, found, "look for a short or for something else that drives them"
-        )
+        raise stuck_lines(self._registers, self._lines, found, advice)
