@@ -146,8 +146,8 @@ def load_settings(
         env: The environment; that of the process unless given.
         vendor_file: The vendor's settings file.
         command_line: What options of a command gave. ``config`` is among them.
-        warn: Is called with a sentence for each variable ``RPI_CLUSTERHAT_…`` that is none; logs it unless
-            given.
+        warn: Is called with a sentence for each variable ``RPI_CLUSTERHAT_…`` that is none, and for what is
+            wrong with the vendor's file without being an error; logs it unless given.
 
     Raises:
         SettingError: A value is wrong. The text names it, and the file, variable or option that it is from.
@@ -162,7 +162,7 @@ def load_settings(
         _checked(line),
         _checked(_from_env(env)),
         _checked(_from_toml(file)),
-        _checked(from_vendor_file(vendor_file)),
+        _checked(from_vendor_file(vendor_file, warn)),
     ]
     top = _merge(layers)
     spacing = top["spacing"].value if "spacing" in top else DEFAULT_SPACING

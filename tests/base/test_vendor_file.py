@@ -14,6 +14,8 @@ from rpi_clusterhat.settings import load_settings
 from tests.base.loading import check
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.base.loading import Load
@@ -45,8 +47,8 @@ def test_the_vendors_file(load: Load, line: str, expected: tuple[Any, ...]) -> N
     ("line", "text"),
     [
         (
-            "CLUSTERCTRL_DELAY=soon",
-            "spacing: 'soon' (from FILE: CLUSTERCTRL_DELAY): expected seconds from 0 to 3600",
+            "CLUSTERCTRL_DELAY=7200",  # longer than any here: less would be too early
+            "spacing: '7200' (from FILE: CLUSTERCTRL_DELAY): expected seconds from 0 to 3600",
         ),
         (
             "CLUSTERHAT_SIZE=all",
@@ -59,6 +61,51 @@ def test_a_wrong_value_in_the_vendors_file(load: Load, tmp_path: Path, line: str
     with pytest.raises(SettingError) as caught:
         load(vendor=line)
     assert str(caught.value) == "Invalid value for " + text.replace("FILE", f"{tmp_path}/clusterctrl")
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "1,5", "nan"])
+def test_a_delay_for_which_the_vendors_program_takes_its_default(
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    settings = load(vendor=f"CLUSTERHAT_SIZE=3\nCLUSTERCTRL_DELAY={value}")
+    assert (settings.spacing, settings.boards[0].nodes) == (2.0, 3)
+    [told] = caplog.messages
+    assert told == (
+        f"Invalid value for {tmp_path}/clusterctrl: CLUSTERCTRL_DELAY: {value!r}: expected a number of "
+        "seconds; the default spacing is used instead"
+    )
+
+
+def test_a_file_that_cannot_be_read_is_told(
+    load: Load,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    as_nobody: Callable[[], AbstractContextManager[None]],
+) -> None:
+    file = tmp_path / "clusterctrl"
+    file.write_text("CLUSTERCTRL_DELAY=7", encoding="utf-8")
+    file.chmod(0o600)
+    tmp_path.chmod(0o755)
+    with as_nobody():
+        settings = load()
+    assert settings.spacing == 2.0
+    [told] = caplog.messages
+    assert told == (
+        f"Cannot read {file}: Permission denied: the version and the spacing that it may ask for are not "
+        f"used; let every user read it ('sudo chmod a+r {file}')"
+    )
+    file.chmod(0o644)
+    assert load().spacing == 7.0
+
+
+def test_a_file_that_is_none_is_told_and_one_that_is_not_there_is_not(
+    load: Load, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load().spacing == 2.0
+    assert caplog.messages == []
+    (tmp_path / "clusterctrl").mkdir()
+    assert load().spacing == 2.0
+    assert "clusterctrl: Is a directory: " in caplog.text
 
 
 def test_a_wrong_version_in_the_vendors_file_is_told_with_its_place(load: Load, tmp_path: Path) -> None:
