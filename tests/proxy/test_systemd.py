@@ -20,6 +20,7 @@ import pytest
 
 from clusterhat_proxy import systemd
 from clusterhat_proxy.options import Options
+from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -252,7 +253,8 @@ def test_the_service_fits_the_proxys_defaults() -> None:
     assert service["Type"] == ["notify"]
     program, flag, file = shlex.split(service["ExecStart"][0])
     assert (Path(program).name, flag, Path(file).suffix) == ("clusterhat-proxy", "--config", ".toml")
-    assert service["ReadWritePaths"] == ["/run/lock"]
+    assert service["ReadWritePaths"] == [DEFAULT_LOCK_DIR]
+    assert "gpio" in service["SupplementaryGroups"][0].split()  # the group of that folder
     assert unit(SOCKET)["FileDescriptorName"] == ["proxy"]
     assert SOCKET in service["Requires"]
 
