@@ -1,15 +1,15 @@
 """A copy of this machine's root in a mount namespace of its own, in which everything can be changed.
 
-    unshare --mount --propagation private python copied_root.py FOLDER [HIDDEN ...]
+    unshare --mount --propagation private python copied_root.py FOLDER [OPTIONS]
 
 It has a ``/etc`` of its own with the users alice and mallory and without the groups gpio and i2c, an empty
-``/run`` and ``/tmp``, and no mark by which a container is known; the rest is this machine's, without the
-hidden programs. This Python and the library can be used by all. It says "ready", and lasts until its standard
-input ends.
+``/run`` and ``/tmp``, and no mark of a container; the rest is this machine's. All users can use
+this Python and the library. It says "ready", and lasts until its standard input ends.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -21,7 +21,10 @@ CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 USERS = {"alice": 42001, "mallory": 42003}
 
 
-def build(root: str, hidden: list[str]) -> None:
+LOCKS = "/run/rpi-clusterhat"
+
+
+def build(root: str, hidden: list[str], run: str | None, shared: str | None) -> None:
     mount("-t", "tmpfs", "-o", "mode=755", "root", root)
     for name in os.listdir("/"):
         there, here = f"/{name}", f"{root}/{name}"
@@ -40,6 +43,11 @@ def build(root: str, hidden: list[str]) -> None:
     for path in hidden:
         if os.path.exists(root + path):
             mount("--bind", "/dev/null", root + path)
+    if run is not None:
+        mount("--bind", run, f"{root}/run")
+    if shared is not None:
+        os.mkdir(root + LOCKS)
+        mount("--bind", shared, root + LOCKS)
     for name in ("group", "gshadow"):
         with open(f"{root}/etc/{name}") as file:
             kept = [line for line in file if line.partition(":")[0] not in ("gpio", "i2c", *USERS)]
@@ -73,8 +81,14 @@ def mount(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    build(sys.argv[1], sys.argv[2:])
-    os.chroot(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root")
+    parser.add_argument("--hide", action="append", default=[], help="a program that is not to be there")
+    parser.add_argument("--run", help="a folder that is to be /run")
+    parser.add_argument("--share", help="a folder that is to be that of the locks, as for a container")
+    given = parser.parse_args()
+    build(given.root, given.hide, given.run, given.share)
+    os.chroot(given.root)
     os.chdir("/")
     print("ready", flush=True)
     sys.stdin.read()

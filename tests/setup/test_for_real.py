@@ -29,7 +29,8 @@ from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 try:
     ticket = FileTurnstile(lock_path(DEFAULT_LOCK_DIR, "rail-main"), clock=SYSTEM).join()
-    print("is first" if ticket.is_first() else "waits")
+    print("is first" if ticket.is_first() else "waits", flush=True)
+    sys.stdin.read()
     ticket.close()
 except LockError as error:
     sys.exit(f"refused: {error}")
@@ -91,12 +92,12 @@ def copy(tmp_path: Path) -> Generator[Callable[..., Copy]]:
 def _copies(folder: Path) -> Generator[Callable[..., Copy]]:
     running: list[subprocess.Popen[str]] = []
 
-    def make(*hidden: str) -> Copy:
+    def make(*options: str) -> Copy:
         place = folder / f"root{len(running)}"
         place.mkdir()
         command = ["unshare", "--mount", "--propagation", "private", sys.executable]
         process = subprocess.Popen(
-            [*command, str(HERE / "copied_root.py"), str(place), *hidden],
+            [*command, str(HERE / "copied_root.py"), str(place), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -155,7 +156,7 @@ def test_the_folder_is_there_again_after_a_start(copy: Callable[..., Copy]) -> N
 
 @pytest.mark.parametrize("hidden", [(), ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")])
 def test_a_folder_of_a_strangers_is_put_right(copy: Callable[..., Copy], hidden: tuple[str, ...]) -> None:
-    machine = copy(*hidden)
+    machine = copy(*(word for path in hidden for word in ("--hide", path)))
     folder = machine.root + LOCKS
     os.mkdir(folder)
     os.chown(folder, 42003, 42003)
@@ -198,3 +199,37 @@ def test_an_ordinary_user_is_told_the_line_to_type(copy: Callable[..., Copy]) ->
     assert "put alice into the groups gpio and i2c" in out
     assert out.splitlines()[-1] == f"To do this: sudo {COMMAND} setup"
     assert "only root can do this" in err
+
+
+def test_a_container_shares_the_rail_with_the_controller(copy: Callable[..., Copy], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir(mode=0o755)
+    controller = copy("--run", str(run))
+    assert controller.run(COMMAND, "setup", "--user", "alice", "--yes")[0] == 0
+    locks = run / "rpi-clusterhat"
+    number = str(locks.stat().st_gid)
+    container = copy("--share", str(locks))
+    Path(container.root, ".dockerenv").touch()
+    # No such user and no such group there: only numbers, as 'docker run --user 1234 --group-add' gives them.
+    stranger = ("setpriv", "--reuid", "1234", "--regid", "1234", "--groups")
+    turn = (sys.executable, "-c", TAKE_A_TURN)
+    alice = ("setpriv", "--reuid", "alice", "--regid", "alice", "--init-groups")
+    with controller.start(*alice, *turn, stdin=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "is first\n"
+        assert container.run(*stranger, number, *turn) == (0, "waits\n", "")
+        holder.communicate(timeout=60)
+    assert container.run(*stranger, number, *turn) == (0, "is first\n", "")
+    code, _, err = container.run(*stranger, "1234", *turn)
+    assert code == 1
+    assert f"docker run --group-add {number}" in err
+
+    alone = copy()
+    Path(alone.root, ".dockerenv").touch()
+    code, _, err = alone.run(*stranger, number, *turn)
+    assert code == 1
+    assert "in a container share the folder of the controller" in err
+    code, out, err = alone.run(COMMAND, "setup", "--yes")
+    assert (code, out) == (1, "")
+    assert "this is a container" in err
+    assert not os.path.exists(alone.root + LOCKS)
