@@ -23,6 +23,9 @@ class _Closable(Protocol):
     @property
     def banks(self) -> Sequence[Bank]: ...
     async def close(self) -> None: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 C = TypeVar("C", bound=_Closable)
@@ -51,7 +54,7 @@ class AsyncOpener(Generic[C]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._cluster is not None
-        await self._cluster.close()
+        await self._cluster.__aexit__(exc_type, exc, traceback)
 
     def _steps(self) -> Steps[C]:
         opened: list[C] = []

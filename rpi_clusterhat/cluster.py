@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from ._cluster_base import BOOT_TIMEOUT, CYCLE_PAUSE, HUB_PAUSE, ClusterBase, Handle, NodeHandle
 from ._status import BoardStatus, NodeStatus, Status, read_status
 from .clock import SYSTEM
+from .errors import LevelsNotHeldError
 from .waiting import drive
 
 if TYPE_CHECKING:
@@ -110,7 +111,12 @@ class Cluster(ClusterBase):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except LevelsNotHeldError as error:
+            if exc is None:
+                raise
+            exc.add_note(str(error))
 
     def __getitem__(self, name: str) -> Node:
         """The node of this name. Raises `NodeNameError`."""
@@ -153,7 +159,8 @@ class Cluster(ClusterBase):
     def off(self, *nodes: NodeLike) -> None:
         """Cuts the power of nodes, at once and together.
 
-        Waits for nothing; nodes that wait for the rail lose their place.
+        Waits for nothing; nodes that wait for the rail lose their place. Where lines do not keep their
+        levels (`holds_levels`), nodes are off while this cluster is open; `close` says which are on after it.
 
         Args:
             nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
@@ -266,7 +273,14 @@ class Cluster(ClusterBase):
     def close(self) -> None:
         """Gives the lines back. It may be called again.
 
-        It switches nothing itself. If the backend does not hold levels, nodes whose lines it held lose power.
+        It switches nothing itself. If the backend does not hold levels, the lines that it held are inputs
+        then, as something pulls them: mostly down, so that nodes lose power. Where that can be read, the
+        nodes' states say so.
+
+        Raises:
+            LevelsNotHeldError: What was switched off is on again. A block of ``with`` that ends with an error
+                of its own gets this as a note to that.
+            BackendError: A backend cannot be closed. The others are.
         """
         _call(self._inventory, self._inventory.close)
 

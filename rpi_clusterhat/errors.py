@@ -152,9 +152,11 @@ class PowerLostError(BackendError):
 
 
 class LevelsNotHeldError(BackendError):
-    """The lines would drop back when this program ends, so nothing was switched.
+    """The lines drop back when this program ends.
 
-    Use ``on --hold``, or a backend that keeps its levels.
+    ``on`` without ``--hold`` is refused for that reason: nothing was switched. `Cluster.close` raises this
+    where nodes or functions that were switched off are on again. Hold the lines, or use a backend that keeps
+    its levels.
     """
 
 

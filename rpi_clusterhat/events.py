@@ -50,9 +50,10 @@ class StateChanged(Frozen):
     old: State
     new: State
     cause: str
-    """``request``: somebody asked this cluster for it. ``outside``: it was found so at a read, so another
-    program, a person or a power loss that is not known yet did it. ``power lost``: its board's expander
-    lost power. ``probe``: a probe said so. ``error``: an access failed."""
+    """``request``: somebody asked this cluster for it, or closed it where lines do not keep their levels.
+    ``outside``: it was found so at a read, so another program, a person or a power loss that is not known yet
+    did it. ``power lost``: its board's expander lost power. ``probe``: a probe said so. ``error``: an access
+    failed."""
 
 
 class WaitingForRail(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from rpi_clusterhat.errors import (
@@ -20,7 +21,7 @@ from .chips import describe, open_chip
 from .persistence import keeps_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from gpiod import Chip, LineInfo, LineRequest
 
@@ -68,6 +69,8 @@ class GpiodBackend:
         self.holds_levels = holds_levels
         self.is_set_up = False
         """Whether any of the lines was an output at the last read or write."""
+        self.inputs: Collection[int] = frozenset()
+        """The lines that were inputs at the last read."""
         self._chip: Chip | None = chip
         self._title = describe(chip)
         self._roles = {line.offset: line.name for line in request.lines}
@@ -92,14 +95,19 @@ class GpiodBackend:
 
     set_up = write
 
-    def close(self) -> None:
-        """Releases all lines, which lets outputs drop where ``holds_levels`` is False."""
-        for request in self._requests(self._kept):
+    def close(self) -> dict[int, bool] | None:
+        """Releases all lines, which lets outputs drop where ``holds_levels`` is False: it reads them then."""
+        kept = list(self._kept)
+        for request in self._requests(kept):
             request.release()
         self._kept.clear()
-        if self._chip is not None:
-            self._chip.close()
-            self._chip = None
+        chip, self._chip = self._chip, None
+        if chip is None:
+            return None
+        try:
+            return None if self.holds_levels else _left(chip, kept)
+        finally:
+            chip.close()
 
     def _try(self, call: Callable[[Chip], _T]) -> _T:
         if self._chip is None:
@@ -137,7 +145,7 @@ class GpiodBackend:
             try:
                 found = _levels(request)
                 driven = _outputs(chip, group)
-                keep = not self.holds_levels and any(found[offset] for offset in driven)
+                keep = not self.holds_levels and bool(driven)  # a low one, too: a pull may be up
             finally:
                 if keep:
                     self._keep(request)
@@ -146,6 +154,7 @@ class GpiodBackend:
             levels.update(found)
             outputs.update(driven)
         self.is_set_up = bool(outputs)
+        self.inputs = self._roles.keys() - outputs
         return levels
 
     def _write(self, chip: Chip, levels: Mapping[int, bool]) -> None:
@@ -236,6 +245,17 @@ class GpiodBackend:
         if not info.consumer:
             return f"{line} is held by a program without a name or by the kernel: see who with gpioinfo"
         return f"{line} is held by {info.consumer!r}: end that program"
+
+
+def _left(chip: Chip, offsets: Iterable[int]) -> dict[int, bool]:
+    """The levels of lines that were released a moment ago, without those that another program has taken."""
+    from gpiod import LineSettings
+
+    levels: dict[int, bool] = {}
+    for offset in offsets:
+        with suppress(OSError), chip.request_lines({(offset,): LineSettings()}, consumer=CONSUMER) as request:
+            levels.update(_levels(request))
+    return levels
 
 
 def _levels(request: LineRequest) -> dict[int, bool]:

@@ -182,15 +182,19 @@ class SimBackend:
             self._served = served
         return {offset: servers.address(name) for offset, name in self._served.items()}
 
-    def close(self) -> None:
+    def close(self) -> dict[int, bool] | None:
         if self._closed:
-            return
+            return None
         self._closed = True
         if self._servers is not None:
             self._servers.discard(self._served.values())
-        if self._holder is not None:
-            with self._shared.change() as world:
-                self._find(world).release([self._holder])
+        if self._holder is None:
+            return None
+        with self._shared.change() as world:
+            bank = self._find(world)
+            given_back = bank.release([self._holder])
+            levels = bank.levels()
+        return {offset: levels[offset] for offset in given_back}
 
     def _check_open(self) -> None:
         if self._closed:

@@ -175,14 +175,15 @@ class SimBank:
             time = self._note("outside", self._describe(levels))
             self._drive(time, levels, None)
 
-    def release(self, holders: Collection[str]) -> None:
-        """These holders are gone: the lines that they had written drop back to low."""
+    def release(self, holders: Collection[str]) -> list[int]:
+        """These holders are gone: the lines that they had written drop back to low. Their offsets."""
         with self._timeline.lock:
             lines = [offset for offset, holder in self.holders.items() if holder in holders]
             if lines:
                 low = dict.fromkeys(lines, False)
                 time = self._note("released", self._describe(low))
                 self._drive(time, low, None)
+            return lines
 
     def lose_power(self) -> None:
         """Takes the bank's power away for a moment.

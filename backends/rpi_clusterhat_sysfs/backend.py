@@ -20,7 +20,7 @@ from .chips import find_chip, require_export
 from .files import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from rpi_clusterhat.hardware.backend import OpenRequest
 
@@ -73,6 +73,8 @@ class SysfsBackend:
     def __init__(self, chip: SysfsChip, request: OpenRequest, files: Files, debug: str) -> None:
         self.is_set_up = False
         """Whether any of the lines was an output at the last read or write."""
+        self.inputs: Collection[int] = frozenset()
+        """The lines that were inputs at the last read."""
         self._chip = chip
         self._files = files
         self._debug = debug
@@ -153,7 +155,8 @@ class SysfsBackend:
     def _read(self) -> dict[int, bool]:
         self._export(self._roles)
         levels = {offset: self._level(offset) for offset in self._roles}
-        self.is_set_up = any(self._is_output(offset) for offset in self._roles)
+        self.inputs = {offset for offset in self._roles if not self._is_output(offset)}
+        self.is_set_up = len(self.inputs) < len(self._roles)
         return levels
 
     def _write(self, levels: Mapping[int, bool]) -> None:

@@ -78,8 +78,13 @@ class Backend(Protocol):
         """
         ...
 
-    def close(self) -> None:
-        """Gives the lines back. It may be called again."""
+    def close(self) -> Mapping[int, bool] | None:
+        """Gives the lines back. It may be called again.
+
+        Returns:
+            Where outputs do not keep their levels: what the pins of the lines that were given back show now,
+            by offset, as far as they can be read. Else, and from the second call on, None.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat._fork import after_fork
-from rpi_clusterhat.errors import BackendError, ClusterHatError
+from rpi_clusterhat.errors import BackendError, ClusterHatError, LevelsNotHeldError
 from rpi_clusterhat.hardware.backend import (
     SupportsDirections,
     SupportsRecord,
@@ -48,9 +48,11 @@ class Bank:
         "backend",
         "backend_name",
         "board",
+        "closed",
         "lock",
         "names",
         "was_set_up",
+        "written",
     )
 
     def __init__(
@@ -71,6 +73,9 @@ class Bank:
         self._rail = rail
         self.names = list(names)
         self.was_set_up: bool | None = None
+        self.written: dict[int, bool] = {}
+        """The levels that were written here last, by offset."""
+        self.closed = False
         self.lock: threading.RLock
         """Held by whoever accesses the backend or what is known of the board's nodes."""
         self._renew()
@@ -114,11 +119,45 @@ class Bank:
         ``missed`` has it go ahead without locks that cannot be had; it gets why.
         """
         self._call(partial(self.backend.write, levels), missed)
+        self.written.update(levels)
 
     def set_up(self, levels: Mapping[int, bool], missed: Missed = None) -> None:
         """Sets up a bank that needs it. As `write` otherwise."""
         assert isinstance(self.backend, SupportsSetUp)
         self._call(partial(self.backend.set_up, levels), missed)
+        self.written.update(levels)
+
+    def close(self) -> Mapping[int, bool] | None:
+        """Gives the lines back once, and says what their pins show then; see `Backend.close`."""
+        if self.closed:
+            return None
+        left = self._call(self.backend.close, None)
+        self.closed = True
+        return left
+
+    def check_off(self, left: Mapping[int, bool]) -> None:
+        """Raises `LevelsNotHeldError` where something is on that was switched off before `close`.
+
+        Args:
+            left: What `close` said.
+        """
+        roles = [*zip(self.names, self.board.power, strict=False), *self.board.functions.items()]
+        on = [
+            name
+            for name, role in roles
+            if role.offset in left
+            and role.is_on(left)
+            and self.written.get(role.offset) is role.level(on=False)
+        ]
+        if on:
+            is_, it, line = (
+                ("is", "it was", "this line") if len(on) == 1 else ("are", "they were", "these lines")
+            )
+            raise LevelsNotHeldError(
+                f"{', '.join(on)} {is_} on again: {it} switched off, but the backend {self.backend_name} "
+                f"cannot hold a line when its program ends, and something pulls {line}: use a backend that "
+                "keeps its levels, or a program that goes on, such as 'off --hold'"
+            )
 
     def _call(self, access: Callable[[], _T], missed: Missed) -> _T:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import ClosedError, UnsupportedError
+from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
 from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
 
@@ -266,17 +266,39 @@ class Inventory:
             raise ClosedError("this cluster is closed: open a new one")
 
     def close(self) -> None:
-        """Gives all lines back. Raises the first of the backends' errors, after all are closed."""
+        """Gives all lines back, and takes over what lines that do not keep their levels show then.
+
+        Raises the first of the backends' errors, after all are closed; `LevelsNotHeldError` where something
+        that was switched off is on again.
+        """
         self._closed = True
         errors: list[Exception] = []
-        for bank in self.banks:
+        for index, bank in enumerate(self.banks):
             with bank.lock:
+                if bank.closed:
+                    continue
                 try:
-                    bank.backend.close()
+                    holds = bank.backend.holds_levels
+                    left = bank.close()
+                    if not holds:
+                        self._take_left(index, left)
+                        bank.check_off(left or {})
                 except Exception as error:  # noqa: BLE001 - a stranger's may raise anything, and the others are open
                     errors.append(error)
         if errors:
-            raise errors[0]
+            raise min(errors, key=lambda error: isinstance(error, LevelsNotHeldError))
+
+    def _take_left(self, index: int, left: Mapping[int, bool] | None) -> None:
+        """Takes over the levels of lines that were given back, as far as they could be read."""
+        written = self.banks[index].written
+        for entry in self._by_board[index]:
+            offset = entry.role.offset
+            entry.driven = False
+            if left is not None and offset in left:
+                on = entry.role.is_on(left)
+                self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, "request")
+            elif (left is None or offset in written) and entry.state is not State.FAILED:
+                self.apply(entry, Trigger.FORGET, "request")
 
 
 def _log_altered(event: LinesAltered) -> None:

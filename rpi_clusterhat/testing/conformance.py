@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ClosedError
-from rpi_clusterhat.hardware.backend import SupportsSetUp
+from rpi_clusterhat.hardware.backend import SupportsDirections, SupportsSetUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,9 @@ def _raises(expected: type[Exception], call: Callable[[], object]) -> None:
 class BackendConformance:
     """What `rpi_clusterhat.hardware.backend.Backend` promises, as tests.
 
-    Override `offsets`, `reset`, `open` and `outside`, and `make_unset` for a bank that has to be set up. Each
-    test gets the bank in the state that `reset` puts it in: set up, with all lines low.
+    Override `offsets`, `reset`, `open` and `outside`, `make_unset` for a bank that has to be set up, and
+    `make_input` and `pull` for one whose lines can be inputs. Each test gets the bank in the state that
+    `reset` puts it in: set up, with all lines low.
     """
 
     offsets: Sequence[int] = (0, 1, 2, 3)
@@ -70,6 +71,22 @@ class BackendConformance:
             False where the bank has no such state.
         """
         return False
+
+    def make_input(self, offset: int, level: bool) -> bool:
+        """Makes a line an input, which nobody drives, and pulls its pin up or down.
+
+        Returns:
+            False where lines cannot be inputs.
+        """
+        del offset, level
+        return False
+
+    def pull(self, offset: int, level: bool) -> None:
+        """Pulls a pin up (True) or down, which moves it only where nobody drives it.
+
+        It is called after `make_input` returned True.
+        """
+        raise NotImplementedError
 
     def setup_method(self) -> None:
         self.reset()
@@ -154,6 +171,47 @@ class BackendConformance:
         backend.close()
         if holds:
             assert self._outside() == levels
+
+    def test_closing_says_what_the_pins_of_lines_that_do_not_hold_show_then(self) -> None:
+        backend = self._open()
+        if backend.holds_levels:
+            return
+        backend.write(dict.fromkeys(self.offsets, True))
+        left = backend.close()
+        assert left is not None
+        assert {offset: left[offset] for offset in self.offsets} == self._outside()
+
+    def test_a_line_that_nobody_drives_is_told(self) -> None:
+        first, second = self.offsets[:2]
+        for level in (True, False):
+            if not self.make_input(first, level):
+                return
+            backend = self._open()
+            assert isinstance(backend, SupportsDirections)
+            for _ in range(2):
+                assert self._read(backend)[first] is level
+                assert first in backend.inputs
+                backend.write({second: level})
+            backend.read()
+            assert second not in backend.inputs
+            self.pull(first, not level)
+            assert self._outside()[first] is not level, "reading, or writing another line, drove it"
+            backend.close()
+
+    def test_writing_drives_a_line_whatever_it_reads(self) -> None:
+        first = self.offsets[0]
+        for level in (True, False):
+            if not self.make_input(first, level):
+                return
+            backend = self._open()
+            backend.read()
+            backend.write({first: level})
+            self.pull(first, not level)
+            assert self._outside()[first] is level, "it was left to its pull"
+            assert self._read(backend)[first] is level
+            assert isinstance(backend, SupportsDirections)
+            assert first not in backend.inputs
+            backend.close()
 
     def test_a_second_program_takes_over_what_is_on(self) -> None:
         first = self._open()

@@ -53,8 +53,8 @@ class PulledBackend:
         self.written.append(dict(levels))
         self.driven.update(levels)
 
-    def close(self) -> None:
-        pass
+    def close(self) -> Mapping[int, bool] | None:
+        return None
 
 
 def opened(lab: Lab, *backends: PulledBackend) -> Cluster:

@@ -43,6 +43,14 @@ class _Conformance(BackendConformance):
             self.hardware.lines[offset].latch = True
         return True
 
+    def make_input(self, offset: int, level: bool) -> bool:
+        self.hardware.lines[offset].output = False
+        self.pull(offset, level)
+        return True
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.hardware.lines[offset].pull = level
+
     def teardown_method(self) -> None:
         super().teardown_method()
         assert [line.consumer for line in self.hardware.lines if line.consumer] == []

@@ -38,13 +38,41 @@ def test_an_output_that_nobody_holds_is_not_dropped_by_reading_it(
     assert header.changes == [(6, False)]
 
 
+def test_a_low_output_that_nobody_holds_is_not_left_to_its_pull_by_reading_it(
+    kernel: FakeKernel, header: FakeHardware
+) -> None:
+    header.lines[6].pull = True
+    header.drive(6, output=True, latch=False)
+    header.changes.clear()
+    bank = kernel.open()
+    assert not bank.read()[6]
+    assert 6 not in bank.inputs
+    assert header.changes == []
+
+
+def test_what_lines_show_after_the_close_is_told_without_those_that_others_have_taken(
+    kernel: FakeKernel, header: FakeHardware
+) -> None:
+    header.lines[6].pull = True
+    bank = kernel.open()
+    bank.write({6: False, 13: True, 19: True})
+
+    def taken() -> None:
+        header.lines[19].consumer = "other"
+
+    header.hook = taken
+    assert bank.close() == {6: True, 13: False}
+    assert bank.close() is None
+    assert [line.consumer for line in header.lines if line.consumer] == ["other"]
+
+
 def test_what_line_info_says_of_a_line_that_nobody_holds_is_not_believed(
     kernel: FakeKernel, header: FakeHardware
 ) -> None:
     first = kernel.open()
     first.write({6: True})
     first.close()
-    assert header.lines[6].said_output
+    header.lines[6].said_output = True  # as after the release of another program
     second = kernel.open()
     assert not second.read()[6]
     assert not second.is_set_up

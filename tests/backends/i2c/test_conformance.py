@@ -38,6 +38,14 @@ class Conformance(BackendConformance):
         self.expander.lose_power()
         return True
 
+    def make_input(self, offset: int, level: bool) -> bool:
+        self.expander.direction |= 1 << offset
+        self.pull(offset, level)
+        return True
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.expander.pins = self.expander.pins & ~(1 << offset) | level << offset
+
 
 class TestPCA9554(Conformance):
     pass

@@ -32,3 +32,12 @@ class TestConformance(BackendConformance):
 
     def make_unset(self) -> bool:
         return True  # a bank that nobody has touched yet
+
+    def make_input(self, offset: int, level: bool) -> bool:
+        line = self.programs.kernel.lines[offset]
+        line.output = line.exported = False
+        self.pull(offset, level)
+        return True
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.programs.kernel.lines[offset].pull = level
