@@ -14,12 +14,19 @@ from .output import PROGRAM, Output, listed
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rpi_clusterhat.clock import Clock
     from rpi_clusterhat.events import Event
 
-__all__ = ["altered_line", "node_standing", "not_held", "open_cluster", "settings_of"]
+__all__ = [
+    "after_closing",
+    "altered_line",
+    "node_standing",
+    "not_held",
+    "open_cluster",
+    "settings_of",
+]
 
 
 def settings_of(args: argparse.Namespace, out: Output) -> Settings:
@@ -78,6 +85,21 @@ def node_standing(hat: Cluster) -> str:
         return f"which nodes are on cannot be read: {error}"
     on = [name for name, node in nodes.items() if node.powered]
     off = [name for name, node in nodes.items() if not node.powered]
-    if on and not hat.holds_levels:
-        return f"{', '.join(on)} {'loses' if len(on) == 1 else 'lose'} power now"
     return ", ".join(listed(names, word) for names, word in ((on, "on"), (off, "off")) if names)
+
+
+def after_closing(
+    hat: Cluster, args: argparse.Namespace, out: Output, clock: Clock, read: Callable[[Cluster], str]
+) -> str:
+    """What is read of a cluster; where its lines do not keep their levels, after they were given back."""
+    if hat.holds_levels:
+        return read(hat)
+    try:
+        hat.close()
+    except ClusterHatError as error:
+        out.error(str(error))
+    try:
+        with open_cluster(args, out, clock) as again:
+            return read(again)
+    except ClusterHatError as error:
+        return f"what is on cannot be read: {error}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .clusters import not_held, open_cluster
+from .clusters import after_closing, not_held, open_cluster
 from .exits import DONE
 from .signals import Signalled
 
@@ -30,10 +31,17 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             signals.check()
         except Signalled as signalled:
             signalled.standing = f"{args.command} was not read"
-            signalled.standing = f"{args.command} is {'on' if function.is_on else 'off'}"
+            signalled.standing = after_closing(
+                hat, args, out, signals, partial(_standing, function.name, args.command)
+            )
             raise
         out.line(f"{args.command} {'was reset' if args.action == 'reset' else args.action}")
     return DONE
+
+
+def _standing(name: str, word: str, hat: Cluster) -> str:
+    board = next(board for board in hat.status().boards if name in board.functions)
+    return f"{word} is {'on' if board.functions[name] else 'off'}"
 
 
 def _switch(hat: Cluster, function: Function, action: str) -> None:

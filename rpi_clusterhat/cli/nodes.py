@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import BusError, ClusterHatError
 
-from .clusters import node_standing, not_held, open_cluster
+from .clusters import after_closing, node_standing, not_held, open_cluster
 from .exits import DONE
 from .progress import Progress
 from .signals import Signalled
@@ -26,30 +26,32 @@ __all__ = ["run"]
 def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
     with open_cluster(args, out, signals) as hat:
         names = hat.select(*args.nodes)
-        hold = args.command != "off" and args.hold
-        if args.command != "off" and not hold and not hat.holds_levels:
+        if args.command != "off" and not args.hold and not hat.holds_levels:
             raise not_held(hat, f"use '{args.command} --hold', or ")
         progress = Progress(names, len(hat.boards), out, signals)
-        hat.subscribe(progress)
+        unsubscribe = hat.subscribe(progress)
         try:
             _switch(hat, args, names)
             signals.check()
         except Signalled as signalled:
             signalled.standing = "which nodes are on was not read"
-            signalled.standing = node_standing(hat)
+            unsubscribe()
+            signalled.standing = after_closing(hat, args, out, signals, node_standing)
             raise
         except ClusterHatError as error:
             if not hat.holds_levels:
-                out.line(node_standing(hat))
+                unsubscribe()
+                out.line(after_closing(hat, args, out, signals, node_standing))
             elif isinstance(error, BusError):  # what was begun may have been done all the same
                 _show_standing(hat, out)
             raise
         finally:
             progress.end()
+        unsubscribe()
         if args.command != "cycle":
             progress.show_unchanged(args.command)
-        if hold:
-            _hold(hat, out, signals)
+        if args.hold:
+            _hold(hat, args, out, signals)
     return DONE
 
 
@@ -75,10 +77,17 @@ def _show_standing(hat: Cluster, out: Output) -> None:
     out.line(node_standing(hat))
 
 
-def _hold(hat: Cluster, out: Output, signals: Signals) -> None:
+def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals) -> None:
     """Keeps the lines until a signal comes."""
-    out.line(f"holding until Ctrl-C: the nodes then {'stay on' if hat.holds_levels else 'lose power'}")
+    stay = "off" if args.command == "off" else "on"
+    then = f"stay {stay}" if hat.holds_levels or stay == "off" else "lose power"
+    unless = "" if hat.holds_levels else ", unless something pulls their lines up"
+    out.line(f"holding until Ctrl-C: the nodes then {then}{unless}")
     try:
         signals.wait()
     except Signalled:
-        out.line(node_standing(hat))
+        try:
+            if not hat.holds_levels:
+                hat.close()
+        finally:
+            out.line(after_closing(hat, args, out, signals, node_standing))

@@ -133,6 +133,11 @@ def _cycle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pause", type=_pause, default=1.0, metavar="SECONDS", help="time without power (1)")
 
 
+def _off(parser: argparse.ArgumentParser) -> None:
+    _nodes(parser)
+    _hold(parser)
+
+
 def _hold(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hold",
@@ -186,7 +191,7 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "on": ("switch nodes on, one after the other", _on),
-    "off": ("cut the power of nodes, all at once", _nodes),
+    "off": ("cut the power of nodes, all at once", _off),
     "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
     "setup": ("make this machine ready: groups, folder of locks, udev rules, I2C", _setup),

@@ -203,6 +203,8 @@ def test_an_interrupted_command_that_cannot_read_says_so(command: Command, expan
 
 # --hold ---------------------------------------------------------------------------------------------------
 
+HOLDING = "holding until Ctrl-C: the nodes then lose power, unless something pulls their lines up"
+
 
 @pytest.mark.parametrize("what", ["on", "cycle"])
 def test_lines_that_are_not_held_are_refused(command: Command, sim: Path, what: str) -> None:
@@ -232,7 +234,7 @@ def test_hold_stays_until_a_signal(command: Command, sim: Path, what: str, numbe
 
     command.clock.during[3] = look_and_end
     result = command("-o", "holds=no", what, "--hold", "p1", "p2")
-    told = "holding until Ctrl-C: the nodes then lose power\np1, p2 lose power now\n"
+    told = f"{HOLDING}\np1, p2, p3, p4 are off\n"
     assert result == (0, f"p1 on\np2 on\n{told}", "")
     assert command.clock.sleeps[:2] == pytest.approx([2.0, 3600.0])
     assert seen == [True]
@@ -250,13 +252,13 @@ def test_hold_with_lines_that_are_held(command: Command, sim: Path) -> None:
 def test_hold_interrupted_before_all_are_on(command: Command, sim: Path) -> None:
     command.clock.during[1] = raising(signal.SIGINT)
     result = command("-o", "holds=no", "on", "all", "--hold")
-    assert result == (130, "p1 on\n", "rpi-clusterhat: interrupted: p1 loses power now\n")
+    assert result == (130, "p1 on\n", "rpi-clusterhat: interrupted: p1, p2, p3, p4 are off\n")
     assert powered(command) == []
 
 
 def test_hold_with_a_node_that_fails(command: Command, sim: Path) -> None:
     result = command("-o", "holds=no", "-o", "fault=p1:stuck-low", "on", "--hold", "p1", "p2")
-    assert (result.code, result.out) == (1, "p2 on\np2 loses power now\n")
+    assert (result.code, result.out) == (1, "p2 on\np1, p2, p3, p4 are off\n")
     assert powered(command) == []
 
 

@@ -39,7 +39,7 @@ def refused(command: Command, argv: str | list[str], *words: str) -> None:
         ("On p1", ("'On'",)),
         (f"{HAT} status p1", ("'p1'", "status")),
         (f"{HAT} init p1", ("'p1'", "init")),
-        (f"{HAT} off --hold", ("--hold", "off --help")),
+        (f"{HAT} off --wait", ("--wait", "off --help")),
         (f"{HAT} alert", ("action", "alert --help")),
         (f"{HAT} alert reset", ("'reset'", "on", "off")),
         (f"{HAT} hub toggle", ("'toggle'", "on", "off", "reset")),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpi_clusterhat import AsyncCluster, Cluster, State
@@ -13,7 +14,7 @@ from rpi_clusterhat.testing import BackendConformance
 from tests.kernel.inside.people import process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from multiprocessing.connection import Connection
 
     from rpi_clusterhat.hardware.backend import Backend
@@ -44,6 +45,13 @@ class BankTests(BackendConformance):
 
     def make_unset(self) -> bool:
         return self.bank.unset()
+
+    def make_input(self, offset: int, level: bool) -> bool:
+        self.bank.make_input(offset, level)
+        return True
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.bank.pull(offset, level)
 
     def _cluster(self) -> Cluster:
         bank = self.bank
@@ -161,9 +169,11 @@ class BankTests(BackendConformance):
             with self._cluster() as hat:
                 assert [node.state for node in hat] == [State.OFF, State.ON, State.OFF, State.ON]
                 hat.on("p2", "p4")
-                assert driven() == []
+                # Lines that do not hold are inputs by now, and what was on is only pulled up.
+                taken = [] if self.bank.holds else [(self.offsets[1], True), (self.offsets[3], True)]
+                assert driven() == taken
                 hat.on("p1", "p2")
-                assert driven() == [(self.offsets[0], True)]
+                assert driven() == [*taken, (self.offsets[0], True)]
             assert self._outside() == (self._on(1, 2, 4) if self.bank.holds else self._on(2, 4))
 
     def test_a_cluster_whose_process_is_killed(self) -> None:
@@ -194,14 +204,17 @@ class BankTests(BackendConformance):
         settings = ["--board", bank.version, "--backend", bank.backend, "--spacing", "0.05", *given]
         return [sys.executable, "-m", "rpi_clusterhat", *settings, *arguments]
 
+    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+
     def _run(self, *arguments: str) -> str:
-        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+        done = self._ran(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def test_the_command(self) -> None:
         if not self.bank.holds:
-            refused = subprocess.run(self._command("on", "p1"), capture_output=True, text=True, check=False)
+            refused = self._ran("on", "p1")
             assert refused.returncode == 1
             assert "on --hold" in refused.stderr
             assert self._outside() == self._on()
@@ -220,16 +233,29 @@ class BankTests(BackendConformance):
         self._run("off", "p1")
         assert self._outside() == self._on(3)
 
-    def test_the_command_holds_when_asked_to(self) -> None:
+    @contextmanager
+    def _holding(self, *arguments: str) -> Generator[list[str]]:
+        """The command while it holds; afterwards, all the lines that it said."""
         with subprocess.Popen(
-            self._command("on", "--hold", "p2"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            self._command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as command:
             assert command.stdout is not None
             said: list[str] = []
             while not any("holding" in line for line in said):
-                said.append(command.stdout.readline())
+                said.append(command.stdout.readline().strip())
                 assert said[-1], said
+            try:
+                yield said
+            finally:
+                command.terminate()
+            said += [line.strip() for line in command.stdout]
+            said.append(f"exit code {command.wait(10)}")
+
+    def test_the_command_holds_when_asked_to(self) -> None:
+        with self._holding("on", "--hold", "p2") as said:
             assert self._outside() == self._on(2)
-            command.terminate()
-            assert command.wait(10) == 0
         assert self._outside() == self._left(self._on(2))
+        assert said[-2:] == [
+            "p2 is on, p1, p3, p4 are off" if self.bank.holds else "p1, p2, p3, p4 are off",
+            "exit code 0",
+        ]

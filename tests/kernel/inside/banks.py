@@ -68,6 +68,14 @@ class Bank(ABC):
         return False
 
     @abstractmethod
+    def make_input(self, offset: int, level: bool) -> None:
+        """Leaves a line that nobody drives, pulled to this level."""
+
+    @abstractmethod
+    def pull(self, offset: int, level: bool) -> None:
+        """Pulls a line up or down: what it shows while nobody drives it."""
+
+    @abstractmethod
     def outside(self) -> dict[int, bool]:
         """The nodes' lines as a meter shows them."""
 
@@ -103,6 +111,14 @@ class _SimulatedBank(Bank):
         if self.chip is not None:
             self.chip.remove()
             self.chip = None
+
+    def make_input(self, offset: int, level: bool) -> None:
+        with contextlib.suppress(OSError):  # EINVAL where it is not exported
+            write("/sys/class/gpio/unexport", self.simulated.base + offset)
+        self.pull(offset, level)
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.simulated.pull(offset, level)
 
     def outside(self) -> dict[int, bool]:
         return self.simulated.levels(self.offsets)
@@ -161,6 +177,14 @@ class _ExpanderBank(Bank):
         self.bus.first.power_cycle()
         return True
 
+    def make_input(self, offset: int, level: bool) -> None:
+        self.bus.first.output |= 1 << offset  # as reset leaves it
+        self.bus.first.direction |= 1 << offset
+        self.pull(offset, level)
+
+    def pull(self, offset: int, level: bool) -> None:
+        self.bus.first.external = self.bus.first.external & ~(1 << offset) | level << offset
+
     def outside(self) -> dict[int, bool]:
         return self.bus.first.levels(self.offsets)
 
@@ -215,6 +239,10 @@ class GpiodOnPca953x(_ExpanderBank):
     def unset(self) -> bool:
         with self._rebound():
             return super().unset()
+
+    def make_input(self, offset: int, level: bool) -> None:
+        with self._rebound():
+            super().make_input(offset, level)
 
     @contextlib.contextmanager
     def _rebound(self) -> Generator[None]:

@@ -10,16 +10,16 @@ from gpiod.line import Direction, Value
 
 from rpi_clusterhat import AccessDeniedError, Cluster, DeviceGoneError, DeviceNotFoundError, LineBusyError
 from rpi_clusterhat.hardware.backend import Line
-from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import GpiodOnGpioSim, SysfsOnGpioSim, open_backend
 from tests.kernel.inside.people import process, run_as
+from tests.kernel.inside.pulled_tests import PulledTests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 
-class TestGpiodOnGpioSim(BankTests):
+class TestGpiodOnGpioSim(PulledTests):
     bank = GpiodOnGpioSim()
 
 

@@ -21,9 +21,9 @@ from rpi_clusterhat import (
 )
 from rpi_clusterhat.hardware.backend import Line
 from rpi_clusterhat.hardware.discovery import load, parse_options
-from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import RawExpander, open_backend
 from tests.kernel.inside.people import run_as
+from tests.kernel.inside.pulled_tests import PulledTests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ LONGEST = 15
 """More transactions than any operation below makes."""
 
 
-class TestI2cOnTheExpander(BankTests):
+class TestI2cOnTheExpander(PulledTests):
     bank = RawExpander()
 
 

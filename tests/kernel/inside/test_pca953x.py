@@ -9,16 +9,16 @@ import pytest
 
 from rpi_clusterhat import AccessDeniedError, Cluster, LineBusyError, TransientBusError
 from rpi_clusterhat.hardware.backend import SupportsSetUp
-from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import GpiodOnPca953x, RawExpander
 from tests.kernel.inside.people import process, run_as
+from tests.kernel.inside.pulled_tests import PulledTests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 
-class TestGpiodOnPca953x(BankTests):
+class TestGpiodOnPca953x(PulledTests):
     bank = GpiodOnPca953x()
 
 

@@ -13,10 +13,10 @@ from gpiod.line import Direction, Value
 
 from rpi_clusterhat import AccessDeniedError, DeviceGoneError, DeviceNotFoundError, LineBusyError
 from rpi_clusterhat.hardware.backend import Line
-from tests.kernel.inside.bank_tests import BankTests
 from tests.kernel.inside.banks import SysfsOnGpioSim, open_backend
 from tests.kernel.inside.bench import as_udev_does, read
 from tests.kernel.inside.people import process, run_as
+from tests.kernel.inside.pulled_tests import PulledTests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CLASS = "/sys/class/gpio"
 
 
-class TestSysfsOnGpioSim(BankTests):
+class TestSysfsOnGpioSim(PulledTests):
     bank = SysfsOnGpioSim()
 
 
