@@ -19,13 +19,15 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from clusterhat_proxy.terminal import Terminal
 
 SPACING, BOOT_TIME, IDLE_TIMEOUT = 1.0, 1.5, 5.0
 """Seconds. Real nodes take longer, but this is to be watched."""
@@ -38,6 +40,16 @@ def ask(
         connection.request("GET" if body is None else "POST", target, body, fields)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
+
+
+def tell(text: str) -> None:
+    """Prints a line, and ends the program when nobody can read it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        closed = isinstance(error, BrokenPipeError)
+        sys.exit(141 if closed else f"demo.py: cannot write the output: {error.strerror}")
 
 
 class Demo:
@@ -53,7 +65,7 @@ class Demo:
         self._over = threading.Event()
 
     def say(self, text: str = "") -> None:
-        print(f"{time.monotonic() - self._start:6.2f} s  {text}".rstrip() if text else "", flush=True)
+        tell(f"{time.monotonic() - self._start:6.2f} s  {text}".rstrip() if text else "")
 
     def check(self, text: str, *, holds: bool) -> None:
         self.mistakes += not holds
@@ -234,15 +246,24 @@ def show() -> int:
 _SLOWER = ("--boot-time", "8", "--boot-estimate", "8", "--idle-timeout", "60", "--min-on-time", "0")
 
 
+def until_it_ends(process: subprocess.Popen[str], terminal: Terminal) -> int:
+    """Waits for its exit code, and ends it when the terminal is closed: only a shell's jobs hear of that."""
+    while not terminal.has_hung_up():
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    return process.wait()
+
+
 def serve(*options: str) -> int:
     try:
         with proxy(*_SLOWER, *options) as (process, lines):
-            print(*lines, sep="\n")
-            print(
-                "Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.",
-                flush=True,
-            )
-            return process.wait()
+            from clusterhat_proxy.terminal import Terminal
+
+            terminal = Terminal()
+            tell("\n".join(lines))
+            tell("Open both in a browser. Nodes boot in 8 s, and go off after a minute. Ctrl-C ends it.")
+            return until_it_ends(process, terminal)
     except KeyboardInterrupt:
         return 0
 

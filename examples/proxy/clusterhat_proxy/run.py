@@ -37,6 +37,7 @@ from .metrics import Metrics
 from .node_connections import NodeConnections
 from .options import OptionError, is_simulated, parse, unknown_names
 from .server import Server, ServerSettings
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     import socket
@@ -88,6 +89,8 @@ class _Proxy:
         self._options = options
         self._context = _tls(options)
         self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._terminal = Terminal()
+        self._without_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     async def run(self) -> None:
         options = self._options
@@ -121,7 +124,7 @@ class _Proxy:
                 await self._start(server, admin)
                 alive = asyncio.create_task(_stay_alive())
                 stack.callback(alive.cancel)
-                while await self._signals.get() == signal.SIGHUP:
+                while await self._signals.get() == signal.SIGHUP and not self._has_lost_terminal():
                     self._reload()
                 await self._drain(server, admin, pool)
             finally:
@@ -141,6 +144,10 @@ class _Proxy:
         gc.freeze()
         gc.set_threshold(_GARBAGE)
         systemd.ready()
+
+    def _has_lost_terminal(self) -> bool:
+        """Whether SIGHUP says that the terminal was closed; nohup(1) has it say nothing."""
+        return not self._without_hangup and self._terminal.has_hung_up()
 
     def _reload(self) -> None:
         """Takes the certificate anew: connections that there are keep the old one."""
