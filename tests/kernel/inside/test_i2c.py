@@ -175,8 +175,8 @@ def test_the_expander_lost_power_meanwhile(bank: RawExpander, hat: Cluster) -> N
     assert bank.bus.writes() == []
     assert events == [
         PowerLost(0),
-        StateChanged("p1", State.ON, State.OFF, "outside"),
-        StateChanged("p2", State.ON, State.OFF, "outside"),
+        StateChanged("p1", State.ON, State.OFF, "power lost"),
+        StateChanged("p2", State.ON, State.OFF, "power lost"),
     ]
     hat.on("p3")
     assert bank.outside() == {0: False, 1: False, 2: True, 3: False}
