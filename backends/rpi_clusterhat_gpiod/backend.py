@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 __all__ = ["CONSUMER", "GpiodBackend", "open_backend"]
 
 CONSUMER = "rpi-clusterhat"
+_SYSFS = "sysfs"
 
 _PATIENCE = 1.0
 """Seconds to wait for a line that another program of this library holds: most hold it for one call."""
@@ -43,13 +44,20 @@ _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EA
 
 
 def open_backend(request: OpenRequest, *, dev: str = "/dev", sysfs: str = "/sys") -> GpiodBackend:
-    """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`."""
+    """Finds the chip and opens it. Requests no line. Raises `BackendUnavailableError`.
+
+    A line that is exported through sysfs stays so, and can never be requested: that is told at once, so that
+    another backend can be chosen. Who holds a line otherwise may be gone when it is needed.
+    """
     require_chip_for_expander(request, "chip")
     chip = open_chip(request.options["chip"], dev)
     info = chip.get_info()
     try:
         claim_lines(request, describe(chip), info.num_lines)
-    except (BackendError, SettingError):
+        for line in request.lines:
+            if chip.get_line_info(line.offset).consumer == _SYSFS:
+                raise LineBusyError(_exported(f"line {line.offset} ({line.name}) of {describe(chip)}"))
+    except (BackendError, SettingError, OSError):
         chip.close()
         raise
     persist: str = request.options["persist"]
@@ -240,8 +248,8 @@ class GpiodBackend:
         line = f"line {info.offset} ({self._roles[info.offset]}) of {self._title}"
         if info.consumer == CONSUMER:
             return f"{line} is held by another program of this library ({CONSUMER}): end that one first"
-        if info.consumer == "sysfs":
-            return f"{line} is exported through sysfs: use the backend sysfs, or unexport it"
+        if info.consumer == _SYSFS:
+            return _exported(line)
         if not info.consumer:
             return f"{line} is held by a program without a name or by the kernel: see who with gpioinfo"
         return f"{line} is held by {info.consumer!r}: end that program"
@@ -256,6 +264,10 @@ def _left(chip: Chip, offsets: Iterable[int]) -> dict[int, bool]:
         with suppress(OSError), chip.request_lines({(offset,): LineSettings()}, consumer=CONSUMER) as request:
             levels.update(_levels(request))
     return levels
+
+
+def _exported(line: str) -> str:
+    return f"{line} is exported through sysfs: use the backend sysfs, or unexport it"
 
 
 def _levels(request: LineRequest) -> dict[int, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.errors import BackendUnavailableError
+from rpi_clusterhat.errors import BackendUnavailableError, ClusterHatError
 
 from .backend import OpenRequest, Plugin
 from .boards import Board, board, detect
@@ -54,7 +54,13 @@ def open_board(
 
     def open_with(name: str, plugin: Plugin) -> Backend:
         options = parse_options(name, plugin, said.options, said.option_origins)
-        return plugin.open(OpenRequest(one.lines, options, clock, settings.lock_dir, shared, one.expander))
+        request = OpenRequest(one.lines, options, clock, settings.lock_dir, shared, one.expander)
+        try:
+            return plugin.open(request)
+        except ClusterHatError:
+            raise
+        except OSError as error:
+            raise BackendUnavailableError(f"{name}: {error}") from error
 
     if said.backend and plugin:
         return one, open_with(said.backend, plugin), said.backend

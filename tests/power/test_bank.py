@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from rpi_clusterhat.errors import (
     BackendUnavailableError,
     BoardNotFoundError,
     DeviceNotFoundError,
+    LineBusyError,
     MissingDependencyError,
     SettingError,
     UnknownBackendError,
@@ -102,6 +104,21 @@ def test_one_that_holds_its_levels_is_better_than_one_before_it(world: World) ->
     world.add("sysfs")
     [bank] = world.open(board="1.3")
     assert (bank.backend_name, world.still_open) == ("sysfs", ["sysfs"])
+
+
+def test_one_whose_lines_are_taken_is_passed_over(world: World) -> None:
+    world.add("gpiod", fails=LineBusyError("line 6 is exported through sysfs"))
+    world.add("sysfs")
+    [bank] = world.open(board="1.3")
+    assert (bank.backend_name, world.still_open) == ("sysfs", ["sysfs"])
+    with pytest.raises(LineBusyError, match=r"^line 6 is exported through sysfs$"):
+        world.open(board="1.3", backend="gpiod")
+
+
+def test_an_error_of_the_system_while_one_is_opened_is_told_as_the_backends(world: World) -> None:
+    world.add("mine", fails=OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(BackendUnavailableError, match=r"^mine: .*Input/output error"):
+        world.open(board="1.3", backend="mine")
 
 
 @pytest.mark.parametrize("second", ["drops", "cannot"])

@@ -71,15 +71,25 @@ def test_a_busy_line_names_its_holder_and_nothing_is_touched(
     kernel: FakeKernel, header: FakeHardware, consumer: str, text: str
 ) -> None:
     clock = FakeClock()
-    header.lines[13].consumer = consumer
     header.drive(6, output=True, latch=True)  # as a boot loader left it: requested and freed, it would drop
     header.changes.clear()
     bank = kernel.open(clock)
+    header.lines[13].consumer = consumer
     with pytest.raises(LineBusyError, match=rf"line 13 \(p2\) of gpiochip0 \(pinctrl-bcm2711\).*{text}"):
         bank.write({6: False, 13: True})
     assert clock.sleeps == []
     assert header.calls == []
     assert header.changes == []
+
+
+def test_a_line_that_is_exported_through_sysfs_is_told_when_the_chip_is_opened(
+    kernel: FakeKernel, keeper: FakeHardware
+) -> None:
+    keeper.lines[13].consumer = "sysfs"
+    with pytest.raises(LineBusyError, match=r"line 13 \(p2\) of gpiochip0 .* backend sysfs, or unexport it"):
+        kernel.open()
+    assert keeper.calls == []
+    assert not any(chip.open for chip in kernel.opened)
 
 
 def test_who_takes_a_line_in_the_very_moment_is_named_too(kernel: FakeKernel, keeper: FakeHardware) -> None:

@@ -55,11 +55,42 @@ def test_a_line_that_is_exported_through_sysfs(bank: GpiodOnGpioSim) -> None:
     exporter = SysfsOnGpioSim()
     exporter.chip = bank.chip
     exporter.preset({19: True})
-    backend = bank.open()
     with pytest.raises(LineBusyError, match=r"19 \(p3\).*sysfs"):
+        bank.open()
+    assert bank.outside() == {6: False, 13: False, 19: True, 26: False}
+
+
+def test_a_line_that_is_exported_through_sysfs_after_the_opening(bank: GpiodOnGpioSim) -> None:
+    backend = bank.open()
+    exporter = SysfsOnGpioSim()
+    exporter.chip = bank.chip
+    exporter.preset({19: True})
+    with pytest.raises(LineBusyError, match=r"19 \(p3\).*use the backend sysfs, or unexport it"):
         backend.write({6: True, 19: False})
     backend.close()
     assert bank.outside() == {6: False, 13: False, 19: True, 26: False}
+
+
+def test_sysfs_is_chosen_where_it_has_exported_a_line(
+    bank: GpiodOnGpioSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keeps_outputs(*_: str) -> bool:
+        return True  # as on Raspberry Pi OS, where gpiod would be chosen
+
+    monkeypatch.setattr("rpi_clusterhat_gpiod.backend.keeps_outputs", keeps_outputs)
+    with Cluster.open("1.2", options=bank.options) as hat:
+        assert hat.banks[0].backend_name == "gpiod"
+    exporter = SysfsOnGpioSim()
+    exporter.chip = bank.chip
+    exporter.preset({19: True})
+    with Cluster.open("1.2", options=bank.options, spacing=0.05) as hat:
+        assert hat.banks[0].backend_name == "sysfs"
+        assert [node.powered for node in hat] == [False, False, True, False]
+        hat.on("p1")
+        hat.off("p3")
+    assert bank.outside() == {6: True, 13: False, 19: False, 26: False}
+    with pytest.raises(LineBusyError, match="use the backend sysfs, or unexport it"):
+        Cluster.open("1.2", backend="gpiod", options=bank.options)
 
 
 def test_lines_of_another_cluster_of_this_library(bank: GpiodOnGpioSim) -> None:
