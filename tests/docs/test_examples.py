@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -74,13 +73,6 @@ off
 }
 
 
-SHOWN = re.compile(
-    r"^<!-- from examples/(\S+) -->\n(?:(?!<!-- end).)*^<!-- end -->\n"
-    r"(?:(?!```|#)[^\n]*\n)*?```text\n(.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
-
-
 def _run(*arguments: str, cwd: Path, path: str = "") -> str:
     """As from a fresh shell: nothing of this machine's settings counts."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("RPI_CLUSTERHAT_")}
@@ -101,15 +93,6 @@ def _run(*arguments: str, cwd: Path, path: str = "") -> str:
 
 def test_each_script_has_its_output_here() -> None:
     assert {*OUTPUT, *SERVERS} >= {*SCRIPTS} >= {*OUTPUT}
-
-
-def test_what_a_page_shows_below_a_script_is_what_it_prints() -> None:
-    shown = [
-        found for page in (ROOT / "docs").rglob("*.md") for found in SHOWN.findall(page.read_text("utf-8"))
-    ]
-    assert {name for name, _ in shown} >= {"first_script.py", "events.py", "faults.py", "on_demand.py"}
-    for name, output in shown:
-        assert output == OUTPUT[name]
 
 
 @pytest.mark.slow

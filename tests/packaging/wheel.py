@@ -64,7 +64,8 @@ def copy() -> Path:
 
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return {**kept, "CLUSTERHAT_TEST_CHECKOUT": str(ROOT)}
 
 
 def run(*command: str, cwd: Path | None = None) -> None:
