@@ -7,6 +7,7 @@ import ctypes
 import socket
 import struct
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ class Listener:
         """Held where a connection or the socket goes, so that `cut` meets no other file of this number."""
         self._is_cut = False
         self._connections: set[_Connection] = set()
+        self._accepted: set[socket.socket] = set()
+        """Of connections that have no transport yet."""
         self._arriving: set[asyncio.Task[Any]] = set()
-        """Connections that were accepted and have no transport yet."""
         self._serving: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._listen()
@@ -100,14 +102,16 @@ class Listener:
             if self.aborted or self._is_cut:
                 return
             self._is_cut = True
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._sock.shutdown(socket.SHUT_RDWR)  # resets those who wait to be let in
+            for accepted in self._accepted:
+                _break_off(accepted)
             for connection in self._connections:
                 connection.cut()
         self._loop.call_soon_threadsafe(self.abort)
 
     def files(self) -> list[int]:
         """The numbers of all files that are open for clients."""
-        sockets = [self._sock, *(connection.socket for connection in list(self._connections))]
+        sockets = [self._sock, *self._accepted, *(connection.socket for connection in self._connections)]
         return [sock.fileno() for sock in sockets]
 
     async def wait_aborted(self) -> None:
@@ -129,23 +133,29 @@ class Listener:
         """
         loop = self._loop
         for _ in range(BACKLOG):
-            try:
-                accepted, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # out of files, most likely: who connects waits
-                loop.remove_reader(self._sock)
-                loop.call_later(ACCEPT_AGAIN, self._listen)
-                return
-            accepted.setblocking(False)
-            arriving = loop.create_task(loop.connect_accepted_socket(lambda: _Connection(self), accepted))
+            with self._lock:
+                if self._is_cut:
+                    return
+                try:
+                    accepted, _ = self._sock.accept()
+                except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                    return
+                except OSError:  # out of files, most likely: who connects waits
+                    loop.remove_reader(self._sock)
+                    loop.call_later(ACCEPT_AGAIN, self._listen)
+                    return
+                accepted.setblocking(False)
+                self._accepted.add(accepted)
+            making = loop.connect_accepted_socket(partial(_Connection, self, accepted), accepted)
+            arriving = loop.create_task(making)
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arrived)
 
     # What connections call --------------------------------------------------------------------------------
 
-    def opened(self, connection: _Connection) -> None:
+    def opened(self, connection: _Connection, accepted: socket.socket) -> None:
         with self._lock:
+            self._accepted.discard(accepted)
             self._connections.add(connection)
         if self.aborted or self._is_cut:
             connection.reset()
@@ -178,18 +188,24 @@ class Listener:
             self._gone.set()
 
 
+def _break_off(sock: socket.socket) -> None:
+    """Resets a connection, and leaves its socket to be closed."""
+    _libc.connect(sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
+
+
 class _Connection(asyncio.StreamReaderProtocol):
     """One client."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, accepted: socket.socket) -> None:
         self._listener = listener
+        self._accepted = accepted
         self._input = asyncio.StreamReader()
         super().__init__(self._input, self._made)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
         self._gate = _Gate(self._wire)
-        self._listener.opened(self)
+        self._listener.opened(self, self._accepted)
         super().connection_made(self._gate)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -238,7 +254,7 @@ class _Connection(asyncio.StreamReaderProtocol):
     def cut(self) -> None:
         """Resets at once, from any thread, while nobody closes the socket; only that is left to be done."""
         self._gate.shut = True
-        _libc.connect(self.socket.fileno(), _UNSPECIFIED, len(_UNSPECIFIED))
+        _break_off(self.socket)
 
     def reset(self) -> None:
         self._gate.shut = True

@@ -48,8 +48,9 @@ class Servers:
 
     An address is the node's from the moment it is added until it is discarded. Who connects is refused while
     the node is not up. A node that loses its power, browns out or is switched off and on resets all its
-    connections; one that hangs still lets clients in, and nobody gets an answer. Where this process cuts the
-    power, that is done once the call which does it returns; whatever else happens is seen `INTERVAL` later.
+    connections; one that hangs still lets clients in, and nobody gets an answer. When a call that cuts power
+    returns, in this process or in another one that shares the state file, nothing of the node answers any
+    more. What happens by itself is seen `INTERVAL` later.
 
     ``source`` is a `World` or a `StateFile`; ``service`` is as `rpi_clusterhat_sim.service.load_service` has
     it; ``ports`` are for nodes that are not to get any free one. One thread serves all nodes, and runs while

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rpi_clusterhat import AsyncCluster, AsyncNodePool, Cluster, PoolSettings
 from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.testing import FakeClock, simulated
+from rpi_clusterhat.waiting import Sleep
 from tests.safety.test_tasks_model import InlineExecutor
 
 if TYPE_CHECKING:
@@ -40,16 +41,19 @@ def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
 
 
 class WorldProbe(Probe):
-    """Up is what is up in the simulated world."""
+    """Up is what is up in the simulated world when it is asked. The answer comes after a while."""
 
-    def __init__(self, node: Callable[[], SimulatedNode]) -> None:
+    def __init__(self, node: Callable[[], SimulatedNode], takes: float = 0.0) -> None:
         self._node = node
+        self._takes = takes
 
     def steps(self, left: Callable[[], float]) -> Generator[Step, Any, Verdict]:
         del left
-        yield from ()
         node = self._node()
-        return Verdict(node.is_up, f"{node.name} is {node.phase}")
+        verdict = Verdict(node.is_up, f"{node.name} is {node.phase}")
+        if self._takes:
+            yield Sleep(self._takes)
+        return verdict
 
 
 class House:
@@ -62,9 +66,11 @@ class House:
         clock: FakeClock | None = None,
         nodes: int = 4,
         options: dict[str, object] | None = None,
+        probe_takes: float = 0.0,
     ) -> None:
+        self.probe_takes = probe_takes
         self.clock = clock or FakeClock(0.0, by_hand=True)
-        sync = Cluster.open(
+        self.sync = Cluster.open(
             "2.3",
             backend="sim",
             options={"boot_time": BOOT_TIME, "capacity": 100.0, **(options or {})},
@@ -73,7 +79,8 @@ class House:
             lock_dir=lock_dir,
             clock=self.clock,
         )
-        self.hat = AsyncCluster.of(sync)
+        """The same open boards, for callers in another thread than the pool's."""
+        self.hat = AsyncCluster.of(self.sync)
         self.events: list[PoolEvent] = []
 
     @property
@@ -81,7 +88,7 @@ class House:
         return simulated(self.hat)
 
     def probe(self, name: str) -> Probe:
-        return WorldProbe(lambda: self.world[name])
+        return WorldProbe(lambda: self.world[name], self.probe_takes)
 
     def pool(
         self, *, probe: Callable[[str], Probe] | None = None, traffic: Any = None, **settings: Any

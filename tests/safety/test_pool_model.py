@@ -24,6 +24,7 @@ from rpi_clusterhat.errors import (
     ClusterHatError,
     PoolError,
 )
+from rpi_clusterhat.events import State, StateChanged
 from rpi_clusterhat.pool.balance import BALANCERS
 from tests.safety.model_settings import NEVER, NODES, SETTINGS
 from tests.safety.pools import SPACING, House
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from rpi_clusterhat import AsyncNodePool, Lease
+    from rpi_clusterhat.events import Event
 
 
 HOUSE_NODES = [*NODES, "p4"]
+PROBE_TAKES = 0.0625
 house_nodes = st.sampled_from(HOUSE_NODES)
 
 
@@ -51,6 +54,7 @@ class PoolMachine(RuleBasedStateMachine):
         min_on_time=st.sampled_from([0.0, 3.0]),
         redispatch=st.booleans(),
         on=st.booleans(),
+        probe_takes=st.sampled_from([0.0, PROBE_TAKES]),
     )
     def begin(
         self,
@@ -60,14 +64,17 @@ class PoolMachine(RuleBasedStateMachine):
         min_on_time: float,
         redispatch: bool,
         on: bool,
+        probe_takes: float,
     ) -> None:
         self.folder = tempfile.mkdtemp()
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(InlineExecutor(1))
-        self.house = House(self.folder)
+        self.house = House(self.folder, probe_takes=probe_takes)
         self.clock = self.house.clock
         self.outside_at: dict[str, float] = {}
         """When another program last touched a node."""
+        self.cycled_at: dict[str, float] = {}
+        """When another thread did so, which the cluster knows and the pool's event loop may not know yet."""
         self.outside_ups: set[tuple[float, str]] = set()
         if on:
             self._outside("p1", on=True)
@@ -85,6 +92,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.problems: list[str] = []
         self.users: list[Tenant] = []
         self.callers: list[asyncio.Task[None]] = []
+        self.house.hat.subscribe(self._heard)
         off = self.off = self.house.hat.off
 
         async def watched_off(*names: str) -> None:
@@ -185,6 +193,30 @@ class PoolMachine(RuleBasedStateMachine):
             self.outside_at[name] = self.clock.now()
         self.callers.append(self.loop.create_task(self._switch(name, on=on)))
 
+    @rule(data=st.data(), steps=st.integers(0, 40), turns=st.integers(0, 6))
+    def another_thread_cycles_a_node_that_is_probed(
+        self, data: st.DataObject, steps: int, turns: int
+    ) -> None:
+        """The pool's event loop hears of it later, and may be at anything meanwhile."""
+        probed = [node.name for node in self.pool.nodes.values() if node.is_starting]
+        if not probed:
+            return
+        name = data.draw(st.sampled_from(probed), label="node")
+        for _ in range(steps):
+            if self.house.world[name].is_up:
+                break
+            self._pass(PROBE_TAKES)
+        self.clock.advance(PROBE_TAKES)
+        for _ in range(turns):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+        self.cycled_at[name] = self.clock.now()
+        for call in (self.house.sync.off, self.house.sync.on):
+            try:
+                call(name)
+            except ClusterHatError:
+                pass  # the bus failed
+
     async def _switch(self, name: str, *, on: bool) -> None:
         try:
             await (self.house.hat.on(name) if on else self.off(name))
@@ -211,6 +243,22 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def one_turn(self) -> None:
         self._run(asyncio.sleep(0))
+
+    def _heard(self, event: Event) -> None:
+        """Nobody says that a node is ready for what it answered before its power was cut."""
+        if isinstance(event, StateChanged) and event.new is State.READY:
+            self._check("ready", event.node, self.outside_at.get(event.node, NEVER))
+
+    def check_lease(self, name: str) -> None:
+        """The node is up, or was when it was last looked at: what hung or was switched by others since then
+        may not be known yet."""
+        self._check("a lease", name, max(at.get(name, NEVER) for at in (self.outside_at, self.cycled_at)))
+
+    def _check(self, what: str, name: str, outside_at: float) -> None:
+        began = max((time for time, node in self.ups() if node == name), default=NEVER)
+        phase = self.house.world[name].phase
+        if phase not in ("up", "hung") and outside_at < began:
+            self.problems.append(f"{what}: {name}, which is {phase}")
 
     # What holds ---------------------------------------------------------------------------------------------
 
@@ -269,21 +317,12 @@ class Tenant:
             async with self.lease as lease:
                 self.has_it = True
                 try:
-                    self._check(lease.node)
+                    self.machine.check_lease(lease.node)
                     await self.leaves.wait()
                 finally:
                     self.has_it = False
         except PoolError:
             pass  # an answer, too
-
-    def _check(self, name: str) -> None:
-        """The node is up, or was when it was last looked at: what hung or was switched by others since then
-        may not be known yet."""
-        machine = self.machine
-        began = max((time for time, node in machine.ups() if node == name), default=NEVER)
-        phase = machine.house.world[name].phase
-        if phase not in ("up", "hung") and machine.outside_at.get(name, NEVER) < began:
-            machine.problems.append(f"a lease on {name}, which is {phase}")
 
 
 def test_pools_among_users_faults_and_other_programs() -> None:
