@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import BusError, ClosedError, DeviceNotFoundError, PowerLostError, StuckLineError
 
 from . import bus
-from .link import WRITE_PROTECT, look_at_link, pull_ups, refuse_low
 from .record import Record
-from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, PULL_UPS, Registers, bus_number
+from .registers import DIRECTION, INPUT, OUTPUT, POLARITY, PULL_UPS, WRITE_PROTECT, Registers, bus_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,8 +67,8 @@ class I2CBackend:
         known = bus_number(number)
         request.claim(f"the expander at {address:#04x} on bus {number if known is None else known}")
         name = f"i2c-{number if known is None else known}-{address:02x}"
-        self._lock = request.lock(name)
-        self._record = Record(self._lock)
+        self._lock = partial(request.lock, name)
+        self._record = Record(partial(request.record, name))
         self._direction: int | None = None
         self._altered = 0
         self._closed = False
@@ -138,20 +138,26 @@ class I2CBackend:
         mask, wanted = self._bits(levels)
         if not mask:
             return
-        with self._lock.hold():
+        with (lock := self._lock()).hold():
             unprotects = mask & ~wanted & WRITE_PROTECT
             if unprotects or self._direction in (None, _UNSET):
                 self._look()
-            if unprotects and (pull_ups(self._registers) or 0) & WRITE_PROTECT:
-                raise refuse_low(self._registers)
-            begun = self._record.begin(mask)
+            if unprotects:
+                self._refuse_against_link()
+            begun = self._record.begin(lock, mask)
             try:
                 value, direction = self._switch(mask, wanted)
             except StuckLineError:
                 if unprotects:  # perhaps the link, which a PCA9554 cannot tell: not to be driven against
                     self._registers.update(OUTPUT, lambda output: output | WRITE_PROTECT)
                 raise
-            self._record.end(begun, value, direction, self._altered)
+            self._record.end(lock, begun, value, direction, self._altered)
+
+    def _refuse_against_link(self) -> None:
+        from .link import pull_ups, refuse_low
+
+        if (pull_ups(self._registers) or 0) & WRITE_PROTECT:
+            raise refuse_low(self._registers)
 
     def _switch(self, mask: int, wanted: int) -> tuple[int, int]:
         """Writes levels until they stay. Returns the output and the direction register."""
@@ -179,13 +185,15 @@ class I2CBackend:
         Raises:
             ClusterHatError: As `write` does.
         """
+        from .link import look_at_link, pull_ups, refuse_low  # once in an expander's life
+
         self._check_open()
         mask, wanted = self._bits(levels)
-        with self._lock.hold():
+        with (lock := self._lock()).hold():
             self._direction = self._registers.get(DIRECTION)
             if self.is_set_up:
                 return
-            begun = self._record.begin(0xFF)
+            begun = self._record.begin(lock, 0xFF)
             has_pull_ups = pull_ups(self._registers) is not None
             value = wanted
             pulled: int | None = None
@@ -207,7 +215,7 @@ class I2CBackend:
             self._undo_if_torn((OUTPUT, value), *([] if pulled is None else [(PULL_UPS, pulled)]))
             direction = self._look()
             self._confirm(value, mask)
-            self._record.end(begun, value, direction, 0)
+            self._record.end(lock, begun, value, direction, 0)
 
     def close(self) -> None:
         """Closes the bus; the expander keeps its levels. May be called again."""

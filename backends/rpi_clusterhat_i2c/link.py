@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import UnsupportedError
 
-from .registers import DIRECTION, INPUT, PULL_UPS
+from .registers import DIRECTION, INPUT, PULL_UPS, WRITE_PROTECT
 
 if TYPE_CHECKING:
     from .registers import Chip, Registers
 
-__all__ = ["WRITE_PROTECT", "look_at_link", "pull_ups", "refuse_low"]
-
-WRITE_PROTECT = 1 << 7
-"""The bit of the line that write-protects the EEPROM."""
+__all__ = ["look_at_link", "pull_ups", "refuse_low"]
 
 _ALL = 0xFF
 _ALL_BUT_LINE_7 = 0x7F

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rpi_clusterhat.hardware.locks import FileLock
 
 __all__ = ["Note", "Record"]
@@ -42,14 +44,18 @@ _NOTHING = Note(0, 0, 0)
 
 
 class Record:
-    """The note on one expander. What is not a note says nothing."""
+    """The note on one expander. What is not a note says nothing.
 
-    def __init__(self, lock: FileLock) -> None:
-        self._lock = lock
+    Args:
+        load: Returns the content of the lock's file, without the lock.
+    """
+
+    def __init__(self, load: Callable[[], bytes]) -> None:
+        self._load = load
 
     def load(self) -> Note:
-        """Reads the note, without the lock."""
-        fields = self._lock.load().split()
+        """Reads the note."""
+        fields = self._load().split()
         if len(fields) != 4 or fields[0] != _KIND:
             return _NOTHING
         try:
@@ -58,18 +64,24 @@ class Record:
             return _NOTHING
         return Note(number % _NUMBERS, known & 0xFF, levels & 0xFF)
 
-    def begin(self, lines: int) -> Note:
-        """Notes that these lines are about to be switched: nobody knows how, should it not be ended."""
-        note = self.load()
-        return self._store(note.number, note.known & ~lines, note.levels)
+    def begin(self, lock: FileLock, lines: int) -> Note:
+        """Notes that these lines are about to be switched: nobody knows how, should it not be ended.
 
-    def end(self, begun: Note, output: int, direction: int, told: int) -> None:
+        Args:
+            lock: The lock, held.
+            lines: One bit each.
+        """
+        note = self.load()
+        return self._store(lock, note.number, note.known & ~lines, note.levels)
+
+    def end(self, lock: FileLock, begun: Note, output: int, direction: int, told: int) -> None:
         """Notes how the lines were left.
 
         A line that was altered without anybody having been told stays as it was noted: the next read shows
         it.
 
         Args:
+            lock: The lock, held.
             begun: What `begin` returned.
             output: The output register.
             direction: The direction register.
@@ -77,9 +89,10 @@ class Record:
         """
         kept = begun.known & ~told
         driven = ~direction & 0xFF
-        self._store(begun.number, kept | driven, begun.levels & kept | output & ~kept)
+        self._store(lock, begun.number, kept | driven, begun.levels & kept | output & ~kept)
 
-    def _store(self, number: int, known: int, levels: int) -> Note:
+    @staticmethod
+    def _store(lock: FileLock, number: int, known: int, levels: int) -> Note:
         note = Note((number + 1) % _NUMBERS, known, levels)
-        self._lock.store(b"%b %08x %02x %02x" % (_KIND, note.number, note.known, note.levels))
+        lock.store(b"%b %08x %02x %02x" % (_KIND, note.number, note.known, note.levels))
         return note

@@ -19,6 +19,7 @@ __all__ = [
     "OUTPUT",
     "POLARITY",
     "PULL_UPS",
+    "WRITE_PROTECT",
     "Bus",
     "Chip",
     "Registers",
@@ -33,6 +34,9 @@ INPUT, OUTPUT, POLARITY, DIRECTION = range(4)
 
 PULL_UPS = 4
 """The register of an XRA1200P by which each pin's pull-up is on (1) or off. A PCA9554 refuses it."""
+
+WRITE_PROTECT = 1 << 7
+"""The bit of the line that write-protects a HAT's EEPROM."""
 
 # What adapters give for a missing acknowledge, lost arbitration, a bus held down, an interrupted transfer.
 # Source: Linux, Documentation/i2c/fault-codes.rst, and the drivers of the Pi's controllers and of i2c-gpio.

@@ -194,6 +194,18 @@ class OpenRequest(Frozen):
 
         return FileLock(lock_path(self.lock_dir, name), timeout=timeout, clock=self.clock)
 
+    def record(self, name: str) -> bytes:
+        """Returns what the last holder of a lock stored in it, ``b""`` where there is nothing.
+
+        It takes no lock, and loads no code for locks.
+
+        Args:
+            name: The lock's, as for `lock`.
+        """
+        from .lock_record import load_record, lock_path
+
+        return load_record(lock_path(self.lock_dir, name))
+
     def claim(self, what: str) -> None:
         """Claims a device for this board: two boards on one device would switch each other's nodes.
 

@@ -19,7 +19,7 @@ from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
-__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_path", "lock_range"]
+__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_range"]
 
 LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
 """Whether this system has the locks of `lock_range`: Linux has, since 3.15."""
@@ -28,12 +28,6 @@ _BUSY = (errno.EAGAIN, errno.EACCES)
 
 _NO_LOCKS = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that have no such locks."""
-
-
-def lock_path(folder: str, name: str) -> str:
-    """Returns the path of a lock's file. Characters that a file name should not have become ``_``."""
-    safe = "".join(c if c.isalnum() or c in "-." else "_" for c in name)
-    return os.path.join(folder, f"rpi-clusterhat.{safe}.lock")
 
 
 class SharedFile:

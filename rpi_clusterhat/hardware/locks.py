@@ -11,15 +11,13 @@ from rpi_clusterhat.clock import SYSTEM, Clock
 from rpi_clusterhat.errors import LockError, LockTimeoutError
 
 from .going_ahead import MISSED
-from .lock_files import SharedFile, lock_error, lock_path
+from .lock_files import SharedFile, lock_error
+from .lock_record import RECORD_SIZE, load_record, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 __all__ = ["RECORD_SIZE", "RETRY", "FileLock", "Patience", "lock_path"]
-
-RECORD_SIZE = 64
-"""Bytes that a lock keeps for whoever holds it."""
 
 RETRY = 0.001
 """Seconds between two attempts to get a lock."""
@@ -134,16 +132,7 @@ class FileLock:
         It may be called without holding the lock. Nothing stops a member of the lock's group from writing
         nonsense: who uses a record checks what it says.
         """
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return b""
-        try:
-            return os.pread(fd, RECORD_SIZE, 0).rstrip(b" \0")
-        except OSError:  # such as that of a folder
-            return b""
-        finally:
-            os.close(fd)
+        return load_record(self.path)
 
     def store(self, record: bytes) -> None:
         """Replaces the record, in the block of `hold`.

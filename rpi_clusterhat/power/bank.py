@@ -190,7 +190,7 @@ class _Rails:
         if isinstance(backend, SupportsSimulation):
             path = backend.rail_lock(name)
         else:
-            from rpi_clusterhat.hardware.lock_files import lock_path
+            from rpi_clusterhat.hardware.lock_record import lock_path
 
             path = lock_path(self._settings.lock_dir, f"rail-{name}")
         key = f"alone {name}" if path is None else path

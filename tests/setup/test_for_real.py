@@ -24,7 +24,7 @@ TAKE_A_TURN = """
 import sys
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockError
-from rpi_clusterhat.hardware.lock_files import lock_path
+from rpi_clusterhat.hardware.lock_record import lock_path
 from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rpi_clusterhat.hardware.lock_files import SharedFile, lock_path
+from rpi_clusterhat.hardware.lock_files import SharedFile
+from rpi_clusterhat.hardware.lock_record import lock_path
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 from rpi_clusterhat.setup.steps import SetupError
 from tests.setup.worlds import LOCKS, OWN, TOOLS, World

@@ -237,11 +237,11 @@ class TestRecord:
         self, expander: FakeExpander, program: Callable[[], Process], tmp_path: Path
     ) -> None:
         program().backend.write({0: True})
-        note = Record(lock_of(tmp_path)).load()
+        note = Record(lock_of(tmp_path).load).load()
         assert note == (2, 0xFF, IDLE | 1)
         expander.direction = 0b1000
         program().backend.write({1: True})
-        assert Record(lock_of(tmp_path)).load() == (4, 0xFF, IDLE | 3)
+        assert Record(lock_of(tmp_path).load).load() == (4, 0xFF, IDLE | 3)
 
     @pytest.mark.parametrize(
         "nonsense",
@@ -259,11 +259,7 @@ class TestRecord:
 
     @given(st.binary(max_size=RECORD_SIZE))
     def test_any_bytes_are_read(self, content: bytes) -> None:
-        class Lock:
-            def load(self) -> bytes:
-                return content
-
-        note = Record(Lock()).load()  # type: ignore[arg-type]
+        note = Record(lambda: content).load()
         assert 0 <= note.known <= 0xFF
         assert 0 <= note.levels <= 0xFF
 
@@ -286,7 +282,7 @@ class TestRecord:
         with (lock := lock_of(tmp_path)).hold():
             lock.store(b"expander ffffffff ff 90")
         first.backend.write({0: True})
-        assert Record(lock_of(tmp_path)).load().number == 1
+        assert Record(lock_of(tmp_path).load).load().number == 1
 
 
 def test_it_takes_no_transaction(tmp_path: Path) -> None:
