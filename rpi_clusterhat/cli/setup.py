@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _HEADER_BUS = 1
+_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between looks at what a step has done: udev may say that it has settled before it has begun."""
 
 
 def this_machine() -> Machine:
@@ -112,9 +114,10 @@ def _users(named: Sequence[str] | None, machine: Machine, *, is_root: bool) -> l
         import pwd
 
         users = [pwd.getpwuid(os.geteuid()).pw_name]
+    where = "--user" if named else "SUDO_USER"
     for user in users:
         if machine.accounts.groups_of(user) is None:
-            raise SettingError(f"Invalid value for --user: {user!r}: there is no such user on this machine")
+            raise SettingError(f"Invalid value for {where}: {user!r}: expected a user of this machine")
     return [user for user in users if user != "root"]
 
 
@@ -174,7 +177,11 @@ def _do(
     try:
         signals.check()
         perform(step, machine)
-        if any(left.what == step.what for left in plan().steps):
+        for pause in _PAUSES:
+            if not _is_left(step, plan()):
+                break
+            signals.sleep(pause)
+        else:
             raise SetupError("all of it was done, and made no difference")
     except Signalled as signalled:
         signalled.standing = _standing(number, len(steps))
@@ -184,6 +191,10 @@ def _do(
             f"step {number + 1} failed ({step.what}): {error}; {_standing(number, len(steps))}"
         ) from error
     out.line(f"done: {step.what}")
+
+
+def _is_left(step: Step, plan: Plan) -> bool:
+    return any(left.about == step.about for left in plan.steps)
 
 
 def _standing(done: int, steps: int) -> str:

@@ -96,11 +96,13 @@ def _steps(facts: Facts, kind: _Kind, notes: list[str]) -> Iterable[Step]:
     if kind.given is None:
         path = f"{_FOLDER}/60-rpi-clusterhat-{kind.rules}"
         yield Step(
+            kind.name,
             f"write udev rules for the {kind.name}",
             why,
             (Write(path, shipped(kind.rules)), *reload_rules(facts, kind.subsystem)),
         )
     elif kind.closed and facts.udevd:
-        yield Step(f"apply the udev rules for the {kind.name}", why, reload_rules(facts, kind.subsystem))
+        what = f"apply the udev rules for the {kind.name}"
+        yield Step(kind.name, what, why, reload_rules(facts, kind.subsystem))
     if kind.closed and not facts.udevd:
         notes.append(f"udev is not running: its rules for the {kind.name} count from the next start on.")

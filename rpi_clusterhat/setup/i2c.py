@@ -51,9 +51,8 @@ def _adapter(facts: Facts, bus: Bus, notes: list[str]) -> Iterable[Step]:
         live: tuple[Action, ...] = ()
         if "dtparam" in facts.tools:
             live = (Run((facts.tools["dtparam"], "i2c_arm=on"), needed=False),)
-        yield Step(
-            f"switch on I2C in {path}", "v2 and v3 HATs are on this bus", (Write(path, with_i2c(text)), *live)
-        )
+        actions = (Write(path, with_i2c(text)), *live)
+        yield Step("I2C bus", f"switch on I2C in {path}", "v2 and v3 HATs are on this bus", actions)
 
 
 def _devices(facts: Facts) -> Iterable[Step]:
@@ -67,6 +66,5 @@ def _devices(facts: Facts) -> Iterable[Step]:
         if facts.udevd:
             actions.append(Run((facts.tools["udevadm"], "settle", "--timeout=30")))
     if actions:
-        yield Step(
-            "load the kernel's module i2c-dev, now and at each start", "it makes /dev/i2c-1", tuple(actions)
-        )
+        what = "load the kernel's module i2c-dev, now and at each start"
+        yield Step("i2c-dev", what, "it makes /dev/i2c-1", tuple(actions))

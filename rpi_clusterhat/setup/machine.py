@@ -165,7 +165,7 @@ class Machine:
     def _place(self, path: str) -> Place:
         try:
             found = self._stat(self.root + path, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Place("nothing")
         if not S_ISDIR(found.st_mode):
             return Place("other")

@@ -52,7 +52,7 @@ def _groups(facts: Facts, needed: Iterable[str]) -> Iterable[Step]:
         else:
             raise SetupError(f"there is neither groupadd nor addgroup here: create the group {group}")
         why = "its members may switch nodes" if group == LOCK_GROUP else "its members may use the I2C bus"
-        yield Step(f"create the group {group}", why, (Run(command),))
+        yield Step(f"group {group}", f"create the group {group}", why, (Run(command),))
 
 
 def _users(facts: Facts, needed: Iterable[str]) -> Iterable[Step]:
@@ -68,6 +68,7 @@ def _users(facts: Facts, needed: Iterable[str]) -> Iterable[Step]:
         else:
             raise SetupError(f"there is neither usermod nor addgroup here: put {user} into {listed}")
         yield Step(
+            f"user {user}",
             f"put {user} into the group{'s' if len(missing) > 1 else ''} {listed}",
             f"so that {user} can switch nodes without sudo",
             tuple(map(Run, commands)),
@@ -90,6 +91,7 @@ def _locks(facts: Facts, notes: list[str]) -> Iterable[Step]:
         if not is_right:
             what = "make" if facts.locks.kind == "nothing" else "put right"
             yield Step(
+                "locks",
                 f"{what} the folder {DEFAULT_LOCK_DIR}",
                 "programs that switch nodes share their locks there",
                 (Folder(DEFAULT_LOCK_DIR, LOCK_MODE, LOCK_GROUP),),
@@ -103,6 +105,7 @@ def _locks(facts: Facts, notes: list[str]) -> Iterable[Step]:
     if path is None or not is_right:
         written = () if path else (Write(_ENTRY, shipped("tmpfiles.conf")),)
         yield Step(
+            "locks",
             f"have the folder {DEFAULT_LOCK_DIR} made, now and at each start",
             "programs that switch nodes share their locks there",
             (*written, Run((tool, "--create", path or _ENTRY))),

@@ -57,8 +57,10 @@ Action = Run | Write | Folder
 class Step(Frozen):
     """One thing that is missing, and how to get it."""
 
+    about: str
+    """Such as ``GPIO chips``. Once the step is done, no step of a plan is about the same."""
     what: str
-    """Such as ``create the group gpio``. No two steps of a plan have the same."""
+    """Such as ``write udev rules for the GPIO chips``."""
     why: str
     actions: tuple[Action, ...]
     after: str = ""

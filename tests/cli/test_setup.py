@@ -130,9 +130,17 @@ def test_root_without_a_user_is_put_into_no_group(
 def test_a_user_who_is_not_there(command: Command, world: World, name: str) -> None:
     code, out, err = command("setup", "--yes", f"--user={name}")
     assert (code, out) == (2, "")
-    assert f"--user: {name!r}" in err
-    assert "there is no such user" in err
+    assert f"--user: {name!r}: expected a user of this machine" in err
     assert nothing_done(world)
+
+
+def test_a_caller_of_sudo_who_is_not_there(
+    command: Command, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "carol")
+    code, _, err = command("setup", "--yes")
+    assert code == 2
+    assert "SUDO_USER: 'carol'" in err
 
 
 @pytest.mark.parametrize(
@@ -188,15 +196,34 @@ def test_a_step_that_fails_says_how_far_it_came(command: Command, world: World) 
     assert sum(ran.startswith("groupadd") for ran in world.ran) == 2
 
 
-def test_a_step_that_makes_no_difference_has_failed(command: Command, world: World) -> None:
+@pytest.mark.parametrize("rules", ["", 'SUBSYSTEM=="gpio", GROUP="gpio"\n'])
+def test_a_step_that_makes_no_difference_has_failed(command: Command, world: World, rules: str) -> None:
     world.group_names |= {"gpio": 77000, "i2c": 77200}
-    world.file("etc/udev/rules.d/50-a.rules", 'SUBSYSTEM=="gpio", GROUP="gpio"\n')
+    world.file("etc/udev/rules.d/50-a.rules", rules)
     world.device("dev/gpiochip0")
     world.udev_is_deaf = True
     code, _, err = command("setup", "--yes", "--board", "1.3")
     assert code == 1
-    assert "(apply the udev rules for the GPIO chips): all of it was done, and made no difference" in err
+    what = f"{'apply the' if rules else 'write'} udev rules for the GPIO chips"
+    assert f"({what}): all of it was done, and made no difference" in err
     assert "1 of 3 steps is done" in err
+
+
+def test_udev_may_take_its_time(command: Command, world: World) -> None:
+    """What it is told to do it does after 'udevadm settle' has returned, now and then."""
+    world.group_names |= {"gpio": 77000, "i2c": 77200}
+    world.device("dev/gpiochip0")
+    world.udev_is_deaf = True
+
+    def do_it() -> None:
+        world.udev_is_deaf = False
+        world.run(["/usr/sbin/udevadm", "trigger", "--action=change", "--subsystem-match=gpio"])
+
+    command.clock.during = {2: do_it}
+    code, out, err = command("setup", "--yes", "--board", "1.3")
+    assert (code, err) == (0, "")
+    assert "done: write udev rules for the GPIO chips" in out
+    assert command.clock.sleeps == pytest.approx([0.1, 0.3])
 
 
 def test_something_in_the_way_is_told_before_anything_is_done(command: Command, world: World) -> None:
@@ -225,7 +252,8 @@ def test_no_other_command_pays_for_it() -> None:
         lines = [f"main({['--backend', 'sim', *command.split()]!r})" for command in commands]
         code = "; ".join(["import sys; from rpi_clusterhat.cli import main", *lines, "print(*sys.modules)"])
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        return {name for name in done.stdout.split() if "setup" in name.rpartition("rpi_clusterhat.")[2]}
+        modules = done.stdout.splitlines()[-1].split()
+        return {name for name in modules if "setup" in name.rpartition("rpi_clusterhat.")[2]}
 
     others = loaded(
         "status", "on p1", "off all", "init", "boards", "backends", "settings", "version", "on p9"

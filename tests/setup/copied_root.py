@@ -48,7 +48,7 @@ def build(root: str, hidden: list[str], run: str | None, shared: str | None) -> 
     if shared is not None:
         os.mkdir(root + LOCKS)
         mount("--bind", shared, root + LOCKS)
-    for name in ("group", "gshadow"):
+    for name in ("group", "gshadow", "passwd"):
         with open(f"{root}/etc/{name}") as file:
             kept = [line for line in file if line.partition(":")[0] not in ("gpio", "i2c", *USERS)]
         with open(f"{root}/etc/{name}", "w") as file:

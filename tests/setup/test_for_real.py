@@ -8,18 +8,16 @@ import signal
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.setup.copies import COMMAND, LOCKS, Copy, copies
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-HERE = Path(__file__).parent
-COMMAND = str(Path(sys.executable).with_name("rpi-clusterhat"))
-LOCKS = "/run/rpi-clusterhat"
 TAKE_A_TURN = """
 import sys
 from rpi_clusterhat.clock import SYSTEM
@@ -43,83 +41,19 @@ pytestmark = [
 ]
 
 
-class Copy:
-    """The copy, seen from outside."""
-
-    def __init__(self, pid: int) -> None:
-        self.root = f"/proc/{pid}/root"
-
-    def start(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("RPI_", "SUDO_"))}
-        out, err = subprocess.PIPE, subprocess.PIPE
-        command = ["chroot", self.root, *argv]
-        return subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, text=True, env=env)
-
-    def run(self, *argv: str) -> tuple[int, str, str]:
-        with self.start(*argv) as process:
-            out, err = process.communicate(timeout=60)
-            return process.returncode, out, err
-
-    def run_as(self, user: str, *argv: str) -> tuple[int, str, str]:
-        return self.run("setpriv", "--reuid", user, "--regid", user, "--init-groups", *argv)
-
-    def take_a_turn(self, user: str) -> tuple[int, str, str]:
-        return self.run_as(user, sys.executable, "-c", TAKE_A_TURN)
-
-    def lock_folder(self) -> tuple[str, int, int]:
-        """Its group, its mode, and its owner."""
-        found = os.stat(self.root + LOCKS, follow_symlinks=False)
-        assert stat.S_ISDIR(found.st_mode)
-        return self.group(found.st_gid), stat.S_IMODE(found.st_mode), found.st_uid
-
-    def group(self, number: int) -> str:
-        return next(line.split(":")[0] for line in self.groups() if line.split(":")[2] == str(number))
-
-    def groups(self) -> list[str]:
-        return Path(self.root, "etc/group").read_text(encoding="utf-8").splitlines()
-
-    def members(self, name: str) -> list[str]:
-        return next(line for line in self.groups() if line.startswith(f"{name}:")).split(":")[3].split(",")
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Generator[Callable[..., Copy]]:
-    with _copies(tmp_path) as make:
+    with copies(tmp_path) as make:
         yield make
 
 
-@contextmanager
-def _copies(folder: Path) -> Generator[Callable[..., Copy]]:
-    running: list[subprocess.Popen[str]] = []
-
-    def make(*options: str) -> Copy:
-        place = folder / f"root{len(running)}"
-        place.mkdir()
-        command = ["unshare", "--mount", "--propagation", "private", sys.executable]
-        process = subprocess.Popen(
-            [*command, str(HERE / "copied_root.py"), str(place), *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        running.append(process)
-        assert process.stdout is not None
-        if process.stdout.readline() != "ready\n":
-            _, err = process.communicate(timeout=60)
-            pytest.skip(f"no mount namespace to be had here: {err.strip()[-200:]}")
-        return Copy(process.pid)
-
-    try:
-        yield make
-    finally:
-        for process in running:
-            process.communicate(timeout=60)
+def take_a_turn(machine: Copy, user: str) -> tuple[int, str, str]:
+    return machine.run_as(user, sys.executable, "-c", TAKE_A_TURN)
 
 
 def test_who_is_in_the_group_can_take_a_turn_and_who_is_not_cannot(copy: Callable[..., Copy]) -> None:
     machine = copy()
-    code, _, err = machine.take_a_turn("alice")
+    code, _, err = take_a_turn(machine, "alice")
     assert code == 1
     assert f"{LOCKS}, the folder in which programs that switch nodes share their locks, does not exist" in err
     assert f"sudo {COMMAND} setup" in err
@@ -131,11 +65,11 @@ def test_who_is_in_the_group_can_take_a_turn_and_who_is_not_cannot(copy: Callabl
     assert machine.lock_folder() == ("gpio", 0o2770, 0)
     assert machine.members("gpio") == ["alice"]
 
-    assert machine.take_a_turn("alice") == (0, "is first\n", "")
-    assert machine.take_a_turn("root") == (0, "is first\n", "")
+    assert take_a_turn(machine, "alice") == (0, "is first\n", "")
+    assert take_a_turn(machine, "root") == (0, "is first\n", "")
     file = os.stat(f"{machine.root}{LOCKS}/rpi-clusterhat.rail-main.lock")
     assert (machine.group(file.st_gid), stat.S_IMODE(file.st_mode)) == ("gpio", 0o660)
-    code, _, err = machine.take_a_turn("mallory")
+    code, _, err = take_a_turn(machine, "mallory")
     assert (code, err.splitlines()[-1].partition(":")[0]) == (1, "refused")
     assert "join the group gpio ('sudo usermod -aG gpio mallory') and log in again" in err
 
@@ -151,7 +85,7 @@ def test_the_folder_is_there_again_after_a_start(copy: Callable[..., Copy]) -> N
     shutil.rmtree(machine.root + LOCKS)  # as a start leaves /run
     assert machine.run("/usr/bin/systemd-tmpfiles", "--create", f"--prefix={LOCKS}") == (0, "", "")
     assert machine.lock_folder() == ("gpio", 0o2770, 0)
-    assert machine.take_a_turn("alice")[0] == 0
+    assert take_a_turn(machine, "alice")[0] == 0
 
 
 @pytest.mark.parametrize("hidden", [(), ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")])
@@ -165,8 +99,8 @@ def test_a_folder_of_a_strangers_is_put_right(copy: Callable[..., Copy], hidden:
     assert (code, err) == (0, "")
     assert machine.lock_folder() == ("gpio", 0o2770, 0)
     assert ("'install -d -o root -g gpio -m 2770" in out) is bool(hidden)
-    assert machine.take_a_turn("alice")[0] == 0
-    assert machine.take_a_turn("mallory")[0] == 1
+    assert take_a_turn(machine, "alice")[0] == 0
+    assert take_a_turn(machine, "mallory")[0] == 1
 
 
 def test_a_link_is_not_followed(copy: Callable[..., Copy]) -> None:
