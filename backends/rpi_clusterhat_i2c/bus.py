@@ -38,6 +38,7 @@ def open_bus(bus: int | str) -> Bus:
 
 def _unavailable(bus: int | str, error: OSError) -> BackendUnavailableError:
     path = bus_path(bus)
+    from rpi_clusterhat._setup_command import setup_command
     from rpi_clusterhat.hardware.gpio import access_denied
     from rpi_clusterhat.hardware.permission import container_remedy
 
@@ -53,7 +54,7 @@ def _unavailable(bus: int | str, error: OSError) -> BackendUnavailableError:
         remedy = f"there are {there}: choose one with '-o bus='" if there else "there is no other bus"
         container = container_remedy(path)
         return DeviceNotFoundError(
-            f"there is no bus {path}: enable I2C with 'sudo raspi-config nonint do_i2c 0'"
+            f"there is no bus {path}: enable I2C with '{setup_command()}'"
             f"{container and ', and '}{container}; {remedy}"
         )
     if error.errno == errno.ENOTTY:

@@ -44,6 +44,7 @@ PLUGINS_MAY = {
     "errors",
     "clock",
     "_fork",
+    "_setup_command",
 }
 
 

@@ -105,7 +105,10 @@ class TestOpening:
 
     def test_a_missing_bus_is_told_with_those_there_are(self, tmp_path: Path) -> None:
         missing = tmp_path / "i2c-1"
-        with pytest.raises(errors.DeviceNotFoundError, match=r"i2c-1: enable I2C .*; there is no other bus"):
+        with pytest.raises(
+            errors.DeviceNotFoundError,
+            match=r"i2c-1: enable I2C with 'sudo .*rpi-clusterhat setup'.*; there is no other bus",
+        ):
             open_bus(str(missing))
         (tmp_path / "i2c-3").touch()
         (tmp_path / "i2c-2").touch()
@@ -120,7 +123,7 @@ class TestOpening:
         with pytest.raises(errors.DeviceNotFoundError, match=f"docker run --device {missing}'"):
             open_bus(str(missing))
         monkeypatch.setattr(permission, "CONTAINER_MARKS", (str(missing),))
-        with pytest.raises(errors.DeviceNotFoundError, match=r"do_i2c 0'; there is no other bus$"):
+        with pytest.raises(errors.DeviceNotFoundError, match=r"setup'; there is no other bus$"):
             open_bus(str(missing))
 
     def test_a_file_that_is_no_bus(self, tmp_path: Path) -> None:
