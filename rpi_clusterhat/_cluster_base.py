@@ -63,6 +63,10 @@ class ClusterBase:
 
     @classmethod
     def _open(cls, given: Mapping[str, object], config: str | None, clock: Clock) -> Self:
+        if not (hasattr(clock, "now") and hasattr(clock, "sleep")):
+            from .validate import invalid
+
+            raise invalid("clock", clock, "a clock, such as FakeClock()")
         return cls(open_banks(load_settings(given, config=config), clock), clock)
 
     def __repr__(self) -> str:
@@ -157,10 +161,12 @@ class ClusterBase:
         Returns:
             A function that ends the subscription.
         """
-        return self._inventory.subscribe(callback)
+        from . import validate
 
-    def _check_name(self, name: str) -> str:
-        if name not in self._inventory.entries:
+        return self._inventory.subscribe(validate.function("callback", callback))
+
+    def _check_name(self, name: Any) -> str:
+        if not isinstance(name, str) or name not in self._inventory.entries:
             raise NodeNameError(
                 f"{name!r} is no node of this cluster: it has {', '.join(self._inventory.names)}"
             )

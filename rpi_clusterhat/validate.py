@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import SettingError
 
-__all__ = ["invalid", "seconds"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["flag", "function", "instance", "invalid", "seconds"]
 
 _SHOWN_MOST = 80
 
@@ -42,3 +47,32 @@ def seconds(name: str, value: object, *, above: bool = False) -> float:
     ):
         return value
     raise invalid(name, value, f"seconds, {'above 0' if above else '0 or more'}")
+
+
+def flag(name: str, value: object) -> bool:
+    """Returns the value, where that is True or False; the text ``"no"``, which is true, is not.
+
+    Raises:
+        SettingError: The value is another.
+    """
+    if value is True or value is False:
+        return value
+    raise invalid(name, value, "True or False")
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """Returns the value, where that can be called.
+
+    Raises:
+        SettingError: The value is another.
+    """
+    if callable(value):
+        called: Callable[..., Any] = value
+        return called
+    raise invalid(name, value, "a function")
+
+
+def instance(name: str, value: object, kind: type, expected: str) -> None:
+    """Raises `SettingError` for a value that is not of this type."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise invalid(name, value, expected)

@@ -5,9 +5,8 @@ Nothing here waits, and the time is an argument; the counters' files are all tha
 
 from __future__ import annotations
 
-import math
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 from rpi_clusterhat import validate
 
@@ -50,8 +49,7 @@ class Counters:
     __slots__ = ("interface", "root")
 
     def __init__(self, interface: str = "ethpi{number}", root: str = "/sys/class/net") -> None:
-        plain = interface.replace("{number}", "").replace("{name}", "")
-        if plain == interface or any(c in "{}/:" or c.isspace() or not c.isprintable() for c in plain):
+        if not _is_template(interface):
             raise validate.invalid(
                 "interface", interface, "a network device's name with {number} or {name} in it"
             )
@@ -102,10 +100,10 @@ class Traffic:
     def __init__(
         self, counters: ByteCounter, threshold: int = THRESHOLD, *, interval: float = INTERVAL
     ) -> None:
+        validate.instance("threshold", threshold, int, "a number of bytes, 1 or more")
         if threshold < 1:
             raise validate.invalid("threshold", threshold, "a number of bytes, 1 or more")
-        if not 0 < interval < math.inf:
-            raise validate.invalid("interval", interval, "seconds, above 0")
+        validate.seconds("interval", interval, above=True)
         self._counters = counters
         self._threshold = threshold
         self._interval = interval
@@ -132,3 +130,10 @@ class Traffic:
         if is_active or moved < 0 or length >= 1 or name not in self._marks:
             self._marks[name] = (now, count)
         return is_active
+
+
+def _is_template(interface: Any) -> bool:
+    if not isinstance(interface, str):
+        return False
+    plain = interface.replace("{number}", "").replace("{name}", "")
+    return plain != interface and all(c not in "{}/:" and not c.isspace() and c.isprintable() for c in plain)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rpi_clusterhat import validate
+from rpi_clusterhat.aio import AsyncCluster
 from rpi_clusterhat.nodes.probes import Probe
 
+from .activity import Traffic
 from .leases import Lease
 from .runner import Runner
 from .scheduler import Scheduler
@@ -14,14 +16,12 @@ from .settings import PoolSettings
 from .traffic_watch import TrafficWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from random import Random
     from types import TracebackType
 
-    from rpi_clusterhat.aio import AsyncCluster
     from rpi_clusterhat.events import PoolEvent
 
-    from .activity import Traffic
     from .pooled_node import PooledNode
 
 __all__ = ["AsyncNodePool"]
@@ -57,9 +57,11 @@ class AsyncNodePool:
             random: For ``balance``.
 
         Raises:
-            SettingError: ``probe`` makes no probes, or ``settings`` are none.
+            SettingError: An argument is not what it should be: ``probe`` makes no probes, say.
         """
+        validate.instance("cluster", cluster, AsyncCluster, "an open AsyncCluster")
         settings = _check_settings(PoolSettings() if settings is None else settings)
+        _check_helpers(traffic, random)
         self.cluster = cluster
         self.settings = settings
         self.now: Callable[[], float] = cluster.clock.now
@@ -122,7 +124,7 @@ class AsyncNodePool:
         Returns:
             A function that ends the subscription.
         """
-        return self._scheduler.subscribe(callback)
+        return self._scheduler.subscribe(validate.function("callback", callback))
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -171,6 +173,11 @@ class AsyncNodePool:
             self._scheduler.check_name(node)
         if timeout is not None:
             validate.seconds("timeout", timeout)
+        if exclude is not None:
+            _check_exclude(exclude, self.nodes)
+        if key is not None:
+            validate.instance("key", key, str, "text")
+        validate.flag("passive", passive)
         return Lease(self._runner, node, key, passive, exclude, timeout)
 
     def wake(self, node: str) -> bool:
@@ -248,6 +255,23 @@ class AsyncNodePool:
             await self.cluster.off(*self.nodes)
             for name in self.nodes:
                 self._scheduler.powered_off(name, "close")
+
+
+def _check_helpers(traffic: Any, random: Any) -> None:
+    if traffic is not None:
+        validate.instance("traffic", traffic, Traffic, "Traffic")
+    if random is not None and not hasattr(random, "choice"):
+        raise validate.invalid("random", random, "a random.Random")
+
+
+def _check_exclude(exclude: Any, known: Collection[str]) -> None:
+    if isinstance(exclude, set | frozenset):
+        names = cast("Collection[object]", exclude)
+        if all(name in known for name in names):
+            return
+    raise validate.invalid(
+        "exclude", cast("object", exclude), f"a set of names of nodes, of {', '.join(known)}"
+    )
 
 
 def _check_settings(settings: Any) -> PoolSettings:

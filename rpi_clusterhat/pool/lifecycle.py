@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.errors import BootError, BootTimeoutError, NodeNameError
 from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff, PowerOffFailed
@@ -59,10 +59,11 @@ class Lifecycle:
     def _give_up(self, node: PooledNode, error: BootError) -> None:
         """The node failed: those who wait for it go elsewhere, or get the error."""
 
-    def check_name(self, name: str) -> str:
+    def check_name(self, name: Any) -> str:
         """Returns the name. Raises `NodeNameError` where no node has it."""
-        if name not in self.nodes:
-            raise NodeNameError(f"{name!r} is no node of this pool: it has {', '.join(self.nodes)}")
+        if not isinstance(name, str) or name not in self.nodes:
+            what = "node of this pool" if isinstance(name, str) else "name of a node of this pool"
+            raise NodeNameError(f"{name!r} is no {what}: it has {', '.join(self.nodes)}")
         return name
 
     # Boots ----------------------------------------------------------------------------------------------

@@ -57,8 +57,7 @@ class PoolSettings(Frozen):
                 raise validate.invalid(name, value, f"a whole number from {low} to 1000000")
         for name in ("queue_timeout", "boot_timeout", "probe_interval"):
             validate.seconds(name, getattr(self, name), above=True)
-        if self.redispatch not in (True, False):
-            raise validate.invalid("redispatch", self.redispatch, "True or False")
+        validate.flag("redispatch", self.redispatch)
         for name in ("ready_after", "retry_after_failure", "boot_estimate"):
             validate.seconds(name, getattr(self, name))
         balancer(self.balance)

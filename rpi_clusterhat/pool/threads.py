@@ -8,8 +8,10 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from rpi_clusterhat import validate
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.aio import AsyncCluster
+from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClosedError, PoolClosedError
 
 from .aio import AsyncNodePool
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
-    from rpi_clusterhat.cluster import Cluster
     from rpi_clusterhat.events import PoolEvent
     from rpi_clusterhat.nodes.probes import Probe
 
@@ -72,6 +73,7 @@ class NodePool:
         random: Random | None = None,
     ) -> None:
         """See `AsyncNodePool`."""
+        validate.instance("cluster", cluster, Cluster, "an open Cluster")
         self._pool = AsyncNodePool(
             AsyncCluster.of(cluster), probe=probe, settings=settings, traffic=traffic, random=random
         )

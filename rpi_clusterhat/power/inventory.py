@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat import validate
 from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
 from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 from rpi_clusterhat.hardware.backend import SupportsSetUp
@@ -205,6 +206,7 @@ class Inventory:
 
         ``power_ups`` is what `NodeEntry.power_ups` was when the probe began.
         """
+        validate.flag("up", up)
         entry = self.entries[name]
         with entry.bank.lock:
             if power_ups is not None and power_ups != entry.power_ups:
@@ -215,6 +217,7 @@ class Inventory:
 
     def report_halt(self, name: str, *, under_way: bool) -> None:
         """Takes over that a node was asked to halt, or that its halt was called off."""
+        validate.flag("under_way", under_way)
         entry = self.entries[name]
         with entry.bank.lock:
             if under_way and entry.state in (State.ON, State.READY):

@@ -33,8 +33,13 @@ class CommandProbe(TimedProbe):
 
     def __init__(self, *argv: str, timeout: float = 5.0) -> None:
         super().__init__(timeout)
-        if not argv or not argv[0] or any("\0" in word for word in argv):
-            raise validate.invalid("argv", argv, "a command and its arguments, without NUL characters")
+        if not argv or not argv[0] or not all(_is_word(word) for word in argv):
+            raise validate.invalid(
+                "argv",
+                argv,
+                "a command and its arguments, each a text of its own without NUL: "
+                "CommandProbe('ssh', 'p1.local', 'true')",
+            )
         self.argv = argv
 
     @property
@@ -62,6 +67,10 @@ class CommandProbe(TimedProbe):
             how = "status" if process.returncode > 0 else "signal"
             raise DownError(f"{self.target} ended with {how} {abs(process.returncode)}")
         return f"{self.target} ended with status 0"
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and "\0" not in word
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.waiting import Readable, Writable
@@ -51,7 +51,7 @@ class HttpProbe(TcpProbe):
         timeout: float = 1.0,
     ) -> None:
         super().__init__(host, port, timeout=timeout)
-        if not path.startswith("/") or not _is_token(path) or "#" in path:
+        if not _is_token(path) or not path.startswith("/") or "#" in path:
             raise validate.invalid(
                 "path",
                 path,
@@ -134,7 +134,7 @@ def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
         SettingError: It is something else.
     """
     found: set[int] = set()
-    for part in expect.split(",") if isinstance(expect, str) else map(str, expect):
+    for part in _parts(expect):
         low, dash, high = (x.strip() for x in part.partition("-"))
         bounds = (low, high if dash else low)
         if not all(x.isascii() and x.isdigit() and len(x) == 3 and "100" <= x <= "599" for x in bounds):
@@ -149,5 +149,14 @@ def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
     raise validate.invalid("expect", expect, "statuses from 100 to 599, such as 200,204,300-399")
 
 
-def _is_token(text: str) -> bool:
-    return bool(text) and all("!" <= c <= "~" for c in text)
+def _parts(expect: Any) -> Iterable[str]:
+    if isinstance(expect, str):
+        return expect.split(",")
+    try:
+        return map(str, expect)
+    except TypeError:  # one number, say
+        return [""]
+
+
+def _is_token(text: Any) -> bool:
+    return isinstance(text, str) and bool(text) and all("!" <= c <= "~" for c in text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.clock import SYSTEM
@@ -68,11 +68,11 @@ class Probe:
         """
         raise NotImplementedError
 
-    def __and__(self, other: Probe) -> Probe:
-        return _Pair(self, other, decided_by=False)
+    def __and__(self, other: Any) -> Probe:
+        return _Pair(self, other, decided_by=False) if isinstance(other, Probe) else NotImplemented
 
-    def __or__(self, other: Probe) -> Probe:
-        return _Pair(self, other, decided_by=True)
+    def __or__(self, other: Any) -> Probe:
+        return _Pair(self, other, decided_by=True) if isinstance(other, Probe) else NotImplemented
 
 
 def _no_limit() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.clock import SYSTEM
@@ -111,13 +111,24 @@ def _connected(address: Address, deadline: float) -> Steps[socket.socket]:
     return connection
 
 
-def _host(host: str) -> str:
-    try:
-        if host.isprintable() and not set(host) & set(" /[]@") and host.encode("idna"):
-            return host
-    except UnicodeError:
-        pass
+def _host(host: Any) -> str:
+    if isinstance(host, str) and host.isprintable() and not set(host) & set(" /[]@"):
+        try:
+            if host.encode("idna") and (":" not in host or _is_ipv6(host)):
+                return host
+        except UnicodeError:
+            pass
     raise validate.invalid("host", host, "a host's name or address, without brackets, port or scheme")
+
+
+def _is_ipv6(host: str) -> bool:
+    import socket
+
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except OSError:
+        return False
+    return True
 
 
 def _port(port: int) -> int:

@@ -9,13 +9,11 @@ from rpi_clusterhat import validate
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.waiting import Sleep, drive, drive_async
 
-from .probe import Verdict
+from .probe import Probe, Verdict
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
     from rpi_clusterhat.waiting import Steps
-
-    from .probe import Probe
 
 
 def wait_until_up(
@@ -58,6 +56,7 @@ def steps_until_up(
     probe: Probe, *, timeout: float, interval: float = 0.1, ready_after: float = 0.0, clock: Clock = SYSTEM
 ) -> Steps[Verdict]:
     """Returns the steps of `wait_until_up`, for code that is itself a generator of steps."""
+    validate.instance("probe", probe, Probe, "a probe, such as TcpProbe('p1.local', 22)")
     if timeout != math.inf:
         validate.seconds("timeout", timeout, above=True)
     validate.seconds("interval", interval, above=True)

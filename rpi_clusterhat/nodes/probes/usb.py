@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.waiting import Call
@@ -37,13 +37,9 @@ class UsbProbe(Probe):
     def __init__(
         self, serial: str | int, *, vendor: str | None = "3171", root: str = "/sys/bus/usb/devices"
     ) -> None:
-        self.serial = str(serial)
-        self.vendor = None if vendor is None else vendor.lower()
+        self.serial = _serial(serial)
+        self.vendor = _vendor(vendor)
         self.root = root
-        if not self.serial or not self.serial.isprintable() or self.serial != self.serial.strip():
-            raise validate.invalid("serial", serial, "the device's serial number, such as 3")
-        if self.vendor is not None and (len(self.vendor) != 4 or set(self.vendor) - set("0123456789abcdef")):
-            raise validate.invalid("vendor", vendor, "four hexadecimal digits, or None for any")
 
     def __repr__(self) -> str:
         return f"<UsbProbe {self.serial}>"
@@ -76,3 +72,19 @@ class UsbProbe(Probe):
                 return file.read().strip()
         except OSError:  # an interface, which has no such attribute, or a device that just left
             return ""
+
+
+def _serial(serial: Any) -> str:
+    if isinstance(serial, str | int) and not isinstance(serial, bool):
+        text = str(serial)
+        if text and text.isprintable() and text == text.strip():
+            return text
+    raise validate.invalid("serial", serial, "the device's serial number, such as 3")
+
+
+def _vendor(vendor: Any) -> str | None:
+    if vendor is None:
+        return None
+    if isinstance(vendor, str) and len(vendor) == 4 and not set(vendor.lower()) - set("0123456789abcdef"):
+        return vendor.lower()
+    raise validate.invalid("vendor", vendor, "four hexadecimal digits, or None for any")
