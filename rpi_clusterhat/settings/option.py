@@ -42,6 +42,8 @@ class Parser(Frozen, Generic[T]):
     """Text that may stand for a number."""
     expected: str = ""
     """What is expected, for a value of another type; without it the types are named."""
+    write: Callable[[Any], str] = str
+    """Writes a number as users have to write it: `hex`, say."""
 
     def __call__(self, text: str) -> T:
         return self.read(text)
@@ -97,7 +99,7 @@ def read_value(parse: Callable[[str], Any], given: Given, name: str, *, numbers_
     if isinstance(value, str):
         text = value if numbers_as_text or str in types or value in words else None
     else:
-        text = as_text(value, types)
+        text = as_text(value, types, getattr(parse, "write", str))
     if text is None:
         if not expected or not numbers_as_text:
             expected = _nouns(types, words, given)
@@ -117,13 +119,13 @@ def traits(parse: Callable[[str], Any]) -> tuple[tuple[type, ...], tuple[str, ..
     return _ANY_TEXT, (), ""
 
 
-def as_text(value: object, types: tuple[type, ...]) -> str | None:
+def as_text(value: object, types: tuple[type, ...], write: Callable[[Any], str] = str) -> str | None:
     """Returns what a value is written as, or None where it has another type than these."""
     if isinstance(value, bool):
         return ("yes" if value else "no") if bool in types else None
     if isinstance(value, types):
         try:
-            return str(value)
+            return write(value)
         except ValueError:  # Python writes no whole number of more than 4,300 digits
             return None
     if str in types and hasattr(value, "__fspath__"):
@@ -174,17 +176,14 @@ parse_bool = Parser(_read_bool, (bool, int), expected="yes or no")
 """Reads ``yes`` or ``no``, ``true`` or ``false``, ``on`` or ``off``, ``1`` or ``0``."""
 
 
-def parse_int(low: int, high: int, *, form: str = "d") -> Parser[int]:
+def parse_int(low: int, high: int) -> Parser[int]:
     """Returns a parser for a whole number in a range, decimal or ``0x`` hexadecimal.
 
     Args:
         low: The least that is taken.
         high: The most that is taken.
-        form: ``x`` to name the bounds in hexadecimal, as for an address.
     """
-    allowed = (
-        f"a number from {low:#{form}} to {high:#{form}}" if form == "x" else f"a number from {low} to {high}"
-    )
+    allowed = f"a number from {low} to {high}"
 
     def read(text: str) -> int:
         try:

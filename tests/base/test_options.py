@@ -54,7 +54,7 @@ def test_what_is_taken(parse: Any, value: object, expected: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "value", "expected"),
     [
-        (parse_int(3, 0x77, form="x"), "x", "'x' (from --it): expected a number from 0x3 to 0x77"),
+        (parse_int(3, 119), "x", "'x' (from --it): expected a number from 3 to 119"),
         (parse_int(0, 9), True, "True (from --it): expected a number from 0 to 9"),
         (parse_int(0, 9), 3.0, "3.0 (from --it): expected a number from 0 to 9"),
         (whole(1, 4), "٣", "'٣' (from --it): expected a whole number from 1 to 4"),

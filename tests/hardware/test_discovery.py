@@ -161,7 +161,7 @@ PLUGIN = Plugin(
     "for tests",
     (
         Option("bus", parse_int(0, 9), 1, "number of the bus"),
-        Option("address", parse_int(0x03, 0x77, form="x"), 0x20, "address"),
+        Option("address", parse_int(0x03, 0x77), 0x20, "address"),
         Option("quiet", parse_bool, False, "says less"),
         Option("note", str, "", "text that is kept"),
     ),
@@ -206,7 +206,7 @@ def test_options(given: dict[str, object], expected: dict[str, object]) -> None:
         ({"bus": [1]}, "Invalid value for option bus: [1] (from hat.toml): expected a number from 0 to 9"),
         (
             {"address": "0x78"},
-            "Invalid value for option address: '0x78' (from hat.toml): expected a number from 0x3 to 0x77",
+            "Invalid value for option address: '0x78' (from hat.toml): expected a number from 3 to 119",
         ),
         ({"quiet": "maybe"}, "Invalid value for option quiet: 'maybe' (from hat.toml): expected yes or no"),
         ({"quiet": None}, "Invalid value for option quiet: None (from hat.toml): expected yes or no"),

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# What i2cdetect shows as 23 may be meant, or 0x17: where another chip may be, which would be written to.
+NO_ADDRESSES: list[object] = [
+    *("23", "32", "20", " 23", "0x17", "0x78", "0x", "0x1_0", "2", "x20", "0b100000"),
+    *(23, 20, 0, -32),
+]
+
+
 class TestOpening:
     @pytest.fixture
     def expander(self, monkeypatch: pytest.MonkeyPatch) -> FakeExpander:
@@ -68,13 +75,16 @@ class TestOpening:
         [
             ("bus", "one", "0 to 1023, or a device such as"),
             ("bus", "-1", "0 to 1023"),
-            ("address", "0x78", "0x3 to 0x77"),
-            ("address", "2", "0x3 to 0x77"),
+            *(("address", given, "from 0x20 to 0x27, written with 0x") for given in NO_ADDRESSES),
         ],
     )
-    def test_what_options_may_be(self, option: str, text: str, allowed: str) -> None:
+    def test_what_options_may_be(self, option: str, text: object, allowed: str) -> None:
         with pytest.raises(errors.SettingError, match=allowed):
             parse_options("i2c", rpi_clusterhat_i2c.plugin, {option: text}, "here")
+
+    @pytest.mark.parametrize("given", ["0x23", "0X23", 0x23])
+    def test_an_address(self, given: object) -> None:
+        assert parse_options("i2c", rpi_clusterhat_i2c.plugin, {"address": given}, "here")["address"] == 0x23
 
     def test_a_bus_without_a_number_is_named_by_its_device(self, tmp_path: Path) -> None:
         opening = opening_of(tmp_path, options={"bus": "/dev/board"})
