@@ -7,7 +7,9 @@ was left.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat._frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ _KIND = b"expander"
 _NUMBERS = 1 << 32
 
 
-class Note(NamedTuple):
+class Note(Frozen):
     """What a record says. The lines are one bit each."""
 
     number: int

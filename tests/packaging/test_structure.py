@@ -44,6 +44,7 @@ PLUGINS_MAY = {
     "errors",
     "clock",
     "_fork",
+    "_frozen",
     "_setup_command",
 }
 

@@ -238,10 +238,10 @@ class TestRecord:
     ) -> None:
         program().backend.write({0: True})
         note = Record(lock_of(tmp_path).load).load()
-        assert note == (2, 0xFF, IDLE | 1)
+        assert note == Note(2, 0xFF, IDLE | 1)
         expander.direction = 0b1000
         program().backend.write({1: True})
-        assert Record(lock_of(tmp_path).load).load() == (4, 0xFF, IDLE | 3)
+        assert Record(lock_of(tmp_path).load).load() == Note(4, 0xFF, IDLE | 3)
 
     @pytest.mark.parametrize(
         "nonsense",
