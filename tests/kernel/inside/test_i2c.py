@@ -7,11 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import smbus2
 
 from rpi_clusterhat import (
     AccessDeniedError,
     Cluster,
     DeviceNotFoundError,
+    LinesAltered,
     PowerLost,
     PowerLostError,
     State,
@@ -161,6 +163,21 @@ def test_a_bus_that_fails_in_the_middle_leaves_a_truthful_state(bank: RawExpande
                 break
     else:
         pytest.fail("no number of good transactions was enough")
+
+
+def test_what_another_program_undoes_is_told_to_a_later_one(bank: RawExpander, hat: Cluster) -> None:
+    hat.on("p1", "p2")
+    assert hat.status().boards[0].altered == ()
+    with smbus2.SMBus(1) as other:  # as the vendor's tool does it, without the lock
+        other.write_byte_data(0x20, OUTPUT, other.read_byte_data(0x20, OUTPUT) & ~0b0001)
+    with Cluster.open("2.3", backend="i2c", options=bank.options, spacing=0.05) as later:
+        events: list[Event] = []
+        later.subscribe(events.append)
+        assert later.status().boards[0].altered == ("p1",)
+        assert events == [LinesAltered(0, (), ("p1",))]
+        later.on("p1")
+        assert later.status().boards[0].altered == ()
+    assert hat.status().boards[0].altered == ()
 
 
 def test_the_expander_lost_power_meanwhile(bank: RawExpander, hat: Cluster) -> None:
