@@ -11,6 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ("i2c_bench",)
@@ -42,8 +46,13 @@ def default_place() -> str:
     for name in ("kernel.config", *(f"{module}.c" for module in MODULES)):
         with open(os.path.join(HERE, name), "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
+    return cached(f"kernel-lab-{digest.hexdigest()[:12]}")
+
+
+def cached(name: str) -> str:
+    """A place in the user's cache for what tests build once."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(cache, "rpi-clusterhat", f"kernel-lab-{digest.hexdigest()[:12]}")
+    return os.path.join(cache, "rpi-clusterhat", name)
 
 
 def is_built(place: str) -> bool:
@@ -51,19 +60,31 @@ def is_built(place: str) -> bool:
 
 
 def build(place: str) -> None:
-    """Builds into ``place``, which appears whole or not at all. Raises `CannotBuildError` or
-    `subprocess.CalledProcessError`."""
+    """Builds into ``place``. Raises `CannotBuildError` or `subprocess.CalledProcessError`."""
+    build_once(place, lambda work: _compile(_prepare(), work))
+
+
+def build_once(place: str, make: Callable[[str], str]) -> None:
+    """Makes ``place``, which appears whole or not at all, unless it is there.
+
+    Args:
+        place: A folder. Who comes second waits for the first.
+        make: Gets an empty folder to work in, and returns one inside it that holds the file ``complete``.
+
+    Raises:
+        CannotBuildError: This machine lacks something, as `make` says.
+        subprocess.CalledProcessError: A step failed.
+    """
     os.makedirs(os.path.dirname(place), exist_ok=True)
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits and finds it built
         if is_built(place):
             return
-        source = _prepare()
         work = f"{place}.building"
         shutil.rmtree(work, ignore_errors=True)  # of one that was killed
         os.mkdir(work)
         try:
-            done = _compile(source, work)
+            done = make(work)
             shutil.rmtree(place, ignore_errors=True)
             os.rename(done, place)
         finally:
