@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel bench \
+.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel pi bench \
 	pages docs site docs-serve twins format clean
 
 help: ## List what there is
@@ -66,6 +66,11 @@ wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reac
 
 kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
 	$(BIN)/python tests/kernel/lab/build
+
+# The build says why where a Pi cannot be emulated (exit code 3), and the tests are skipped then.
+pi: $(READY) ## Run the tests on an emulated Raspberry Pi 3B: a real I2C and GPIO driver (minutes)
+	@$(BIN)/python -m tests.pi.machine.building || test $$? = 3
+	$(BIN)/python -m pytest tests/pi/emulated $(ARGS)
 
 bench: $(READY) ## Measure what is promised, side by side with something else
 	$(BIN)/python -m tests.benchmarks

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 
-from rpi_clusterhat.streams import fill_closed, flush_errors
-
 __all__ = ["main"]
 
 
@@ -19,17 +17,13 @@ def main() -> int:
     # While all that it needs is loaded, which takes a while on a slow controller, Ctrl-C just ends it, since
     # nothing is open yet. Later the event loop takes care of it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    fill_closed()
     try:
         from .run import main as run
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith(("clusterhat_proxy", "rpi_clusterhat")):
             raise
         sys.exit(f"clusterhat-proxy: {error.name} is not installed: pip install 'rpi-clusterhat[proxy]'")
-    try:
-        return run()
-    finally:
-        flush_errors()
+    return run()
 
 
 if __name__ == "__main__":
