@@ -1,6 +1,6 @@
 """An HTTP gateway in a hundred lines: each request takes a lease on a node, and goes there.
 
-    pip install 'rpi-clusterhat' 'aiohttp>=3.11'
+    pip install . 'aiohttp>=3.11'       # in a checkout, in a virtual environment
     python examples/gateway.py           # four simulated nodes; with --hat those of your HAT
     curl http://127.0.0.1:8080/hello     # held while a node boots; the next one is quick
 

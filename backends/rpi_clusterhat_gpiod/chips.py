@@ -28,7 +28,7 @@ __all__ = ["describe", "open_chip"]
 _HEADER_OFFSETS = (5, 6, 16, 26)
 """Lines that every model's description names after their header pin, ``GPIO5`` and so on."""
 
-_INSTALL = "pip install 'rpi-clusterhat[gpiod]'"
+_INSTALL = "pip install 'gpiod>=2.2'"
 
 
 def open_chip(wanted: str | None, dev: str = "/dev") -> Chip:

@@ -25,7 +25,7 @@ def open_bus(bus: int | str) -> Bus:
         from smbus2 import SMBus
     except ImportError as error:
         raise MissingDependencyError(
-            "the backend i2c needs smbus2: pip install 'rpi-clusterhat[i2c]'", name="smbus2"
+            "the backend i2c needs smbus2: pip install 'smbus2>=0.4.3'", name="smbus2"
         ) from error
     opened = SMBus()
     try:

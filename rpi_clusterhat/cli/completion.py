@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
         import shtab
     except ImportError as error:
         raise MissingDependencyError(
-            "completion needs shtab: pip install 'rpi-clusterhat[cli]'", name="shtab"
+            "completion needs shtab: pip install 'shtab>=1.7'", name="shtab"
         ) from error
     out.line(shtab.complete(build_parser(), args.shell, preamble=_PREAMBLE.get(args.shell, "")).rstrip("\n"))
     return DONE

@@ -3,6 +3,7 @@ them lacks would work in an editable install and be missing from the wheel witho
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib.metadata import distribution, version
 from importlib.resources import files
@@ -46,3 +47,14 @@ def test_the_installed_commands_are_those_declared() -> None:
 
 def test_the_version_is_said_once_more_only_where_it_must_be() -> None:
     assert rpi_clusterhat.__version__ == PROJECT["project"]["version"] == version("rpi-clusterhat")
+
+
+def test_a_package_that_is_missing_is_named_as_the_extra_names_it() -> None:
+    """And not with an extra of ours: until the library is published, pip finds nothing under its name."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    runtime = {extra: set(extras[extra]) for extra in ("gpiod", "i2c", "cli", "proxy")}
+    named: set[str] = set()
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        for path in Path(str(files(package.rpartition("/")[2]))).rglob("*.py"):
+            named |= set(re.findall(r"pip install '([^']+)'", path.read_text(encoding="utf-8")))
+    assert named == set[str]().union(*runtime.values())

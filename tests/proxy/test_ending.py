@@ -378,7 +378,7 @@ runpy.run_module("clusterhat_proxy", run_name="__main__")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert (
         ran.stderr
-        == "clusterhat-proxy: prometheus_client is not installed: pip install 'rpi-clusterhat[proxy]'\n"
+        == "clusterhat-proxy: prometheus_client is not installed: pip install 'prometheus-client>=0.21'\n"
     )
 
 

@@ -20,9 +20,11 @@ def main() -> int:
     try:
         from .run import main as run
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith(("clusterhat_proxy", "rpi_clusterhat")):
+        if error.name != "prometheus_client":
             raise
-        sys.exit(f"clusterhat-proxy: {error.name} is not installed: pip install 'rpi-clusterhat[proxy]'")
+        sys.exit(
+            "clusterhat-proxy: prometheus_client is not installed: pip install 'prometheus-client>=0.21'"
+        )
     return run()
 
 

@@ -107,9 +107,7 @@ class TestOpening:
 
     def test_a_missing_package_is_told_with_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "smbus2", None)
-        with pytest.raises(
-            errors.MissingDependencyError, match=r"pip install 'rpi-clusterhat\[i2c\]'"
-        ) as caught:
+        with pytest.raises(errors.MissingDependencyError, match=r"pip install 'smbus2>=0.4.3'") as caught:
             open_bus(1)
         assert isinstance(caught.value.__cause__, ImportError)
 
