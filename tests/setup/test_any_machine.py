@@ -66,7 +66,7 @@ def _world(root: Path, like: Mapping[str, Any]) -> World:
     return world
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(MACHINES)
 def test_what_is_planned_leaves_nothing_to_plan(like: Mapping[str, Any]) -> None:
     root = Path(tempfile.mkdtemp(prefix="world-"))

@@ -39,9 +39,9 @@ class Fresh:
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.bank = SysfsOnGpioSim()
-        bus = Bus()
-        bus.reset()
-        self.expander = bus.first
+        self.bus = Bus()
+        self.bus.reset()
+        self.expander = self.bus.first
         self._capsys = capsys
 
     def setup(self, *argv: str) -> Result:
@@ -140,6 +140,23 @@ def test_who_is_put_into_the_groups_can_switch_with_every_backend(fresh: Fresh) 
 
     code, out, err = fresh.setup("--user", "alice", "--yes")
     assert (code, out.splitlines()[0], err) == (0, "nothing is left to do", "")
+
+
+def test_without_the_folder_only_on_is_refused(fresh: Fresh) -> None:
+    """As in a container that was not given the controller's folder."""
+    status = fresh.as_user("root", "--board 2.3 status")
+    assert (status.code, status.err) == (0, "")
+    refused = fresh.as_user("root", "--board 2.3 on p1")
+    assert (refused.code, refused.out) == (1, "")
+    assert (
+        f"{LOCKS}, the folder in which programs that switch nodes share their locks, does not exist"
+        in refused.err
+    )
+    assert COMMAND in refused.err
+    assert fresh.bus.writes() == []
+    off = fresh.as_user("root", "--board 2.3 off all")
+    assert off.code == 0
+    assert "the power is cut without a shared lock" in off.err
 
 
 def test_a_chip_that_comes_later_is_given_to_the_group_too(fresh: Fresh) -> None:
