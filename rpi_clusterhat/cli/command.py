@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import ClusterHatError
+from rpi_clusterhat.streams import fill_closed, output_lost
 
-from .exits import DONE, FAILED, READER_LEFT, exit_code
-from .output import Output, Told, fill_closed
+from .exits import DONE, FAILED, exit_code
+from .output import PROGRAM, Output, Told
 from .signals import Signalled, Signals
 
 if TYPE_CHECKING:
@@ -49,12 +50,7 @@ def run(argv: Sequence[str] | None, clock: Clock | None) -> int:
 
 def _finished(code: int, out: Output) -> int:
     out.end()
-    if isinstance(out.lost, ConnectionError):  # such as BrokenPipeError
-        return code or READER_LEFT
-    if out.lost is not None:
-        out.error(f"cannot write the output: {out.lost.strerror}")
-        return code or FAILED
-    return code
+    return code if out.lost is None else output_lost(PROGRAM, out.lost, code)
 
 
 def _guarded(argv: list[str], out: Output, signals: Signals) -> int:

@@ -9,12 +9,9 @@ from rpi_clusterhat.errors import NodeNameError, SettingError, UnknownBackendErr
 if TYPE_CHECKING:
     from rpi_clusterhat.errors import ClusterHatError
 
-__all__ = ["DONE", "FAILED", "READER_LEFT", "USAGE", "exit_code"]
+__all__ = ["DONE", "FAILED", "USAGE", "exit_code"]
 
 DONE, FAILED, USAGE = 0, 1, 2
-
-READER_LEFT = 141
-"""As a shell shows the end by SIGPIPE, 128 + 13."""
 
 
 def exit_code(error: ClusterHatError) -> int:

@@ -7,26 +7,15 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat.streams import complain, discard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TextIO
 
-__all__ = ["PROGRAM", "Output", "Told", "columns", "fill_closed", "listed", "terminal_width"]
+__all__ = ["PROGRAM", "Output", "Told", "columns", "listed", "terminal_width"]
 
 PROGRAM = "rpi-clusterhat"
 _CLEAR_LINE = "\r\x1b[K"
-
-
-def fill_closed() -> None:
-    """Opens the null device for each standard stream that is closed.
-
-    Else the next file that is opened would be that stream: a device, or a lock.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
 
 
 def terminal_width() -> int:
@@ -74,11 +63,7 @@ class Output:
     def error(self, text: str) -> None:
         """Prints one line on standard error, after the program's name."""
         self.end()
-        if sys.stderr is not None:
-            try:
-                print(f"{PROGRAM}: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
-            except OSError:  # there is nobody left to tell
-                _discard(sys.stderr)
+        complain(f"{PROGRAM}: {' '.join(text.splitlines())}")
 
     def warning(self, text: str) -> None:
         """Prints a line on standard error that says what may be wrong, once however often it is met."""
@@ -104,7 +89,7 @@ class Output:
         def look() -> bool:
             if self.lost is None and poll.poll(0):
                 self.lost = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-                _discard(sys.stdout)
+                discard(sys.stdout)
             return self.lost is not None
 
         return look
@@ -133,14 +118,7 @@ class Output:
             stream.flush()
         except OSError as error:
             self.lost = error
-            _discard(stream)
-
-
-def _discard(stream: TextIO) -> None:
-    """Lets the interpreter's own flush at the end succeed."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
+            discard(stream)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

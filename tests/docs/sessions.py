@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["PAGES", "Command", "Save", "Setting", "Skipped", "Step", "agrees", "steps"]
 
-__all__ = ["Command", "Save", "Setting", "Skipped", "Step", "agrees", "steps"]
+ROOT = Path(__file__).resolve().parents[2]
 
 _BLOCK = re.compile(
     r"^<!-- typed with (?P<name>\w+)=(?P<value>.*?) -->$"
@@ -74,18 +74,18 @@ def steps(page: str) -> list[Step]:
             found.append(Setting(block["name"], block["value"]))
             continue
         text = re.sub(rf"^{block['indent']}", "", block["text"], flags=re.MULTILINE)
-        shell = block["language"] in ("sh", "console")
-        save = _SAVE.search(page[: block.start()])
+        typed = _LANGUAGES[block["language"]](text) if block["language"] in _LANGUAGES else []
         if block["reason"]:
-            found.append(Skipped(text.splitlines()[0], block["reason"]))
-        elif shell:
-            found += _console(text) if block["language"] == "console" else _sh(text)
-        elif save:
+            first = typed[0].text if typed else text
+            found.append(Skipped(first.splitlines()[0], block["reason"]))
+        elif typed:
+            found += typed
+        elif save := _SAVE.search(page[: block.start()]):
             found.append(Save(save[1], text))
     return found
 
 
-def _console(text: str) -> list[Step]:
+def _console(text: str) -> list[Command]:
     first, *parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
     if first:
         raise ValueError(f"a block 'console' begins with a command after '$ ', not with {first!r}")
@@ -96,11 +96,14 @@ def _console(text: str) -> list[Step]:
     ]
 
 
-def _sh(text: str) -> list[Step]:
+def _sh(text: str) -> list[Command]:
     lines = re.sub(r"\\\n", "\\\0", text).splitlines()
     return [
         Command(line.replace("\\\0", "\\\n") + "\n") for line in lines if line and not line.startswith("#")
     ]
+
+
+_LANGUAGES = {"console": _console, "sh": _sh}
 
 
 def agrees(shows: str, came: str) -> bool:
@@ -112,6 +115,8 @@ def agrees(shows: str, came: str) -> bool:
     return re.fullmatch(pattern, came) is not None
 
 
-def of(path: Path) -> list[Step]:
-    """What the page in this file has its reader do."""
-    return steps(path.read_text(encoding="utf-8"))
+PAGES = {
+    str(path.relative_to(ROOT)): steps(path.read_text(encoding="utf-8"))
+    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+}
+"""What each page has its reader do."""

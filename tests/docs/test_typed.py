@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,20 +10,53 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import newcomer
-from .sessions import Command, Save, Setting, Skipped, agrees, of, steps
+from .sessions import PAGES, Command, Save, Setting, Skipped, agrees, steps
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from .sessions import Step
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {
-    str(path.relative_to(ROOT)): found
-    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-    if (found := of(path))
-}
-FROM_NOTHING = {"README.md", "CONTRIBUTING.md", "docs/tutorial.md"}
+FROM_NOTHING = {"README.md", "docs/tutorial.md", "docs/how-to/hats.md"}
 """The other pages begin where the tutorial's installation ends."""
+
+
+NOT_TYPED = {
+    ("CONTRIBUTING.md", "make test      # every check and test, side by side: what has to pass"),
+    ("README.md", "make test   # every check and test"),
+    ("docs/how-to/backend.md", "rpi-clusterhat --board 1.3 --backend leds -o prefix=relay on p1"),
+    ("docs/how-to/clusterctrl.md", "rpi-clusterhat on p1"),
+    ("docs/how-to/containers.md", "docker run --rm \\"),
+    ("docs/how-to/hats.md", 'sudo "$(command -v rpi-clusterhat)" setup'),
+    ("docs/how-to/hats.md", "rpi-clusterhat --bus 2 --address 0x21 status"),
+    ("docs/how-to/hats.md", "cat /sys/module/pinctrl_*/parameters/persist_gpio_outputs"),
+    ("docs/how-to/hats.md", "rpi-clusterhat --board 2.3 --bus 2 status"),
+    ("docs/how-to/logging.md", "journalctl -u rpi-clusterhat-proxy -f"),
+    ("docs/how-to/on-demand.md", "cat /sys/class/net/ethpi3/statistics/rx_bytes"),
+    ("docs/how-to/proxy.md", "sudo useradd --system --no-create-home clusterhat"),
+    ("docs/how-to/proxy.md", "ssh -L 8081:127.0.0.1:8081 controller.local"),
+    ("docs/how-to/systemd.md", "sudo useradd --system --no-create-home clusterhat"),
+    ("docs/how-to/systemd.md", "sudo systemctl daemon-reload"),
+    ("docs/how-to/troubleshooting.md", 'sudo "$(command -v rpi-clusterhat)" setup'),
+    ("docs/how-to/troubleshooting.md", "sudo apt install i2c-tools"),
+    (
+        "docs/how-to/troubleshooting.md",
+        'docker run --device /dev/i2c-1 --group-add "$(stat -c %g /dev/i2c-1)" my-image',
+    ),
+    ("docs/how-to/troubleshooting.md", "gpioinfo | grep rpi-clusterhat"),
+    ("docs/how-to/troubleshooting.md", "rpi-clusterhat --backend sysfs status"),
+    ("docs/how-to/troubleshooting.md", "rpi-clusterhat --backend gpiod -o chip=1-0020 status"),
+    ("docs/how-to/troubleshooting.md", "sudo fuser -v /run/rpi-clusterhat/rpi-clusterhat.rail-main.lock"),
+    ("docs/how-to/troubleshooting.md", "sudo apt install avahi-daemon libnss-mdns"),
+}
+"""The blocks that need what a test machine does not have, by their first lines."""
+
+ON_THE_SIMULATION = {
+    "docs/how-to/hats.md",
+    "docs/how-to/proxy.md",
+    "docs/how-to/troubleshooting.md",
+}
+"""Pages on a HAT: the simulation takes its place."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +99,9 @@ def follow(terminal: Terminal, session: list[Step], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize(
+    "page", [page for page, found in PAGES.items() if any(isinstance(step, Command) for step in found)]
+)
 def test_a_page_can_be_typed(page: str, wheels: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder, home = tmp_path / "checkout", tmp_path / "home"
     newcomer.checkout(folder)
@@ -77,3 +113,23 @@ def test_a_page_can_be_typed(page: str, wheels: Path, tmp_path: Path, request: p
             terminal.type(". ~/clusterhat/bin/activate\n")
         follow(terminal, PAGES[page], folder)
         assert terminal.left(10) == [], "the page leaves programs running"
+
+
+def test_which_blocks_are_not_typed() -> None:
+    found = {(page, step.first) for page in PAGES for step in PAGES[page] if isinstance(step, Skipped)}
+    assert found == NOT_TYPED, "can it be typed here after all, or on the simulation?"
+
+
+def test_which_pages_are_typed_on_the_simulation() -> None:
+    found = {(page, step) for page in PAGES for step in PAGES[page] if isinstance(step, Setting)}
+    assert found == {(page, Setting("RPI_CLUSTERHAT_BACKEND", "sim")) for page in ON_THE_SIMULATION}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_looks_like_a_session_is_one(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    assert {language for language, _ in blocks} <= {"console", "sh", "python", "ini", "toml", "yaml", "text"}
+    assert not [text for language, text in blocks if language == "text" and re.search(r"^ *\$ ", text)]
+    assert text.count("not typed:") == sum(isinstance(step, Skipped) for step in PAGES[page])
+    assert text.count("typed with ") == sum(isinstance(step, Setting) for step in PAGES[page])

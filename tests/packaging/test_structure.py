@@ -17,7 +17,7 @@ BACKENDS = sorted(path.parent for path in (ROOT / "backends").glob("*/__init__.p
 FLOORS = [
     {"errors", "_frozen", "_fork"},
     {"events"},
-    {"clock", "validate", "_names", "_setup_command"},
+    {"clock", "validate", "streams", "_names", "_setup_command"},
     {"waiting"},
     {"settings"},
     {"hardware"},

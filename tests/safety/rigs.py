@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.hardware.backend import Backend, OpenRequest, SupportsSetUp
+from rpi_clusterhat.hardware.backend import Backend, OpenRequest, SupportsDirections, SupportsSetUp
 from rpi_clusterhat.hardware.boards import board
 from rpi_clusterhat.testing import FakeClock, FakeExpander, FakeSMBus
 from rpi_clusterhat_i2c.backend import I2CBackend
@@ -18,7 +18,7 @@ from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
     from rpi_clusterhat.hardware.boards import Board
 
@@ -72,6 +72,15 @@ class Rig(ABC):
 
     @abstractmethod
     def _stick(self, offset: int, level: bool | None) -> None: ...
+
+    def let_go(self, offset: int, pull: bool) -> None:
+        """Another program makes a line an input, which is pulled up or down; a simulated one cannot be."""
+        del offset, pull
+
+    def driven(self, node: str) -> bool:
+        """Whether a node's line is an output."""
+        del node
+        return True
 
     # What the outside does. Should that switch nodes on, it is long after and long before anything else:
     # what others do too close together is not for this library to prevent.
@@ -140,6 +149,10 @@ class Tapped:
     def is_set_up(self) -> bool:
         assert isinstance(self._backend, SupportsSetUp)
         return self._backend.is_set_up
+
+    @property
+    def inputs(self) -> Collection[int]:
+        return self._backend.inputs if isinstance(self._backend, SupportsDirections) else ()
 
     def read(self) -> Mapping[int, bool]:
         before = self._rig.levels()
@@ -273,6 +286,16 @@ class ExpanderRig(Rig):
                 bit = 1 << offset
                 self.expander.output = self.expander.output | bit if level else self.expander.output & ~bit
         self.show()
+
+    def let_go(self, offset: int, pull: bool) -> None:
+        if self.is_set_up():
+            with self._by_others():
+                self.expander.direction |= 1 << offset
+                self.expander.pins = self.expander.pins & ~(1 << offset) | pull << offset
+                self.show()
+
+    def driven(self, node: str) -> bool:
+        return not self.expander.direction >> self.nodes[node] & 1
 
     def _lose_power(self) -> None:
         self.expander.lose_power()

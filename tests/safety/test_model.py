@@ -178,12 +178,22 @@ class CallersMachine(RuleBasedStateMachine):
         if caller.error is None and not caller.disturbed:
             for node in caller.nodes:
                 assert self.rig.powered(node) is (caller.what != "off"), caller
+                assert self.rig.driven(node), caller
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data(), error=interruptions, after_next=st.booleans())
     def cancel(self, data: st.DataObject, error: type[BaseException], after_next: bool) -> None:
         if live := self._live():
             data.draw(st.sampled_from(live), label="caller").cancel(error(), after_next=after_next)
+
+    def _disturb(self) -> None:
+        for caller in self._live():
+            caller.disturbed = True
+
+    @rule(node=st.sampled_from(NODES), pull=st.booleans())
+    def another_program_lets_go_of_a_line(self, node: str, pull: bool) -> None:
+        self._disturb()
+        self.rig.let_go(self.rig.nodes[node], pull)
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1.999, SPACING, 60.0]))
     def time_passes(self, seconds: float) -> None:
@@ -273,10 +283,6 @@ class SurroundingsMachine(CallersMachine):
             for _ in range(steps):
                 self._step(caller)
             self.rig.on_access = None
-
-    def _disturb(self) -> None:
-        for caller in self._live():
-            caller.disturbed = True
 
     @rule(access=st.integers(1, 8), times=st.sampled_from([1, 2, 3, 5, None]), applied=st.integers(0, 3))
     def bus_fails(self, access: int, times: int | None, applied: int) -> None:

@@ -15,6 +15,7 @@ from rpi_clusterhat import SettingError, __version__
 from rpi_clusterhat.settings import Given, Option, Origin, load_settings
 from rpi_clusterhat.settings.option import as_text, named_types, read_value, traits
 from rpi_clusterhat.settings.sources import from_environment, from_file, read_toml, unknown_variables
+from rpi_clusterhat.streams import tell
 from rpi_clusterhat.validate import invalid
 
 from .option_table import ENV_PREFIX, SETTINGS, TOKEN_VARIABLE, Options
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.settings.sources import Layer
 
 __all__ = [
+    "PROGRAM",
     "SETTINGS",
     "Address",
     "HashOn",
@@ -83,13 +85,17 @@ Each option is also a key of the TOML file, where on and off are true and false,
 repeated ones are separated by spaces. The command line counts more than a variable, and that more than the
 file; of the two tables, pair by pair.
 
-exit codes: 0 ended by a signal or Ctrl-C, 1 something failed, 2 usage error
+exit codes: 0 ended by a signal or Ctrl-C, 1 something failed, 2 usage error, 141 nobody reads the output
 """
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(message)
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        del file  # argparse's own hides that the output could not be written
+        tell(message, end="")
 
 
 def _parser() -> argparse.ArgumentParser:

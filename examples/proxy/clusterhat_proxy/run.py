@@ -28,6 +28,7 @@ from rpi_clusterhat import (
 )
 from rpi_clusterhat.nodes.probes import HttpProbe, TcpProbe
 from rpi_clusterhat.pool.activity import Counters, Traffic
+from rpi_clusterhat.streams import OutputLostError, complain, output_lost, tell
 
 from . import systemd
 from .admin import Admin
@@ -35,7 +36,7 @@ from .gateway import Gateway
 from .messages import Limits
 from .metrics import Metrics
 from .node_connections import NodeConnections
-from .options import OptionError, is_simulated, parse, unknown_names
+from .options import PROGRAM, OptionError, is_simulated, parse, unknown_names
 from .server import Server, ServerSettings
 from .terminal import Terminal
 
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for warning in unknown_names():
             _log.warning("%s", warning)
         asyncio.run(_Proxy(options).run())
+    except OutputLostError as lost:
+        return output_lost(PROGRAM, lost.error)
     except OptionError as error:
         return _say(error, 2)
     except (ClusterHatError, OSError) as error:
@@ -80,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"clusterhat-proxy: {error}", file=sys.stderr)
+    complain(f"{PROGRAM}: {error}")
     return code
 
 
@@ -136,10 +139,10 @@ class _Proxy:
         given = systemd.listen_sockets()
         where = await _listen(server, options.listen, given.get("proxy", []), self._context)
         scheme = "https" if self._context else "http"
-        print("\n".join(f"proxy on {scheme}://{_authority(address)}/" for address in where), flush=True)
+        tell("\n".join(f"proxy on {scheme}://{_authority(address)}/" for address in where))
         page = [options.admin] if options.admin is not None else []
         for address in await _listen(admin.server, page, given.get("admin", []), None):
-            print(f"status on http://{_authority(address)}/", flush=True)
+            tell(f"status on http://{_authority(address)}/")
         # What is there by now stays; what a request leaves behind needs no cycle collector to go.
         gc.freeze()
         gc.set_threshold(_GARBAGE)
@@ -340,6 +343,11 @@ def _allow_connections(wanted: int) -> int:
     most = files if hard == resource.RLIM_INFINITY else min(files, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     possible = (most - _OTHER_FILES) // 2
+    if possible < 1:
+        raise ClusterHatError(
+            f"this process may have {most} files open, and the proxy needs {_OTHER_FILES + 2} at least: "
+            "raise the limit (ulimit -n, or LimitNOFILE= of a systemd service)"
+        )
     if possible < wanted:
         _log.info("room for %d connections: this process may have %d files open", possible, most)
     return min(wanted, possible)

@@ -112,6 +112,20 @@ def test_a_loss_of_power_that_the_driver_does_not_notice(bank: GpiodOnPca953x, b
         assert [node.powered for node in hat] == [False, True, False, False]
 
 
+def test_sysfs_drives_pins_that_are_inputs(bank: GpiodOnPca953x) -> None:
+    bank.make_input(0, True)
+    with Cluster.open("2.3", backend="sysfs", options=bank.options, spacing=0.05) as hat:
+        assert [node.powered for node in hat] == [True, False, False, False]
+        hat.on("p1")
+        bank.pull(0, False)
+        assert bank.outside() == {0: True, 1: False, 2: False, 3: False}
+    bank.make_input(1, False)
+    with Cluster.open("2.3", backend="sysfs", options=bank.options, spacing=0.05) as hat:
+        hat.off("p2")
+        bank.pull(1, True)
+    assert bank.outside() == {0: True, 1: False, 2: False, 3: False}
+
+
 def test_bus_errors_that_stay(bank: GpiodOnPca953x) -> None:
     bank.preset({0: True})
     backend = bank.open()
