@@ -127,9 +127,11 @@ class _BoardNode:
         with self._change() as node:
             node.hang()
 
-    def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
+    def fail(
+        self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None, drops: float = 0.0
+    ) -> None:
         with self._change() as node:
-            node.fail(boots=boots, slow=slow, hang_after=hang_after)
+            node.fail(boots=boots, slow=slow, hang_after=hang_after, drops=drops)
 
     def stick(self, level: bool | None) -> None:
         with self._backend.change() as (_, bank):

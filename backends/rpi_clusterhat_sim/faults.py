@@ -1,6 +1,7 @@
 """Faults as text: ``p2:no-boot,p3:slow=3,p4:stuck-low,bus:error@5``.
 
     pN:no-boot      pN:slow=FACTOR      pN:hang=SECONDS after each start      pN:hang now
+    pN:drops=SECONDS takes connections and closes them for so long, at the end of each boot
     LINE:stuck-high      LINE:stuck-low      LINE:ok takes all of the line's faults back
     bus:error@N the N-th access      bus:error@NxM that and the next, M in all
     bus:gone@N from the N-th access on      bus:power-lost now      bus:ok
@@ -11,7 +12,7 @@ Lines are named as their board names them: ``p1`` … also on a second board.
 from __future__ import annotations
 
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .node import node_number
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "parse_faults"]
 
 _ALLOWED = (
-    "pN:no-boot, pN:slow=FACTOR, pN:hang, pN:hang=SECONDS, LINE:stuck-high, LINE:stuck-low, LINE:ok, "
-    "bus:error@N, bus:error@NxTIMES, bus:gone@N, bus:power-lost or bus:ok, separated by commas"
+    "pN:no-boot, pN:slow=FACTOR, pN:hang, pN:hang=SECONDS, pN:drops=SECONDS, LINE:stuck-high, "
+    "LINE:stuck-low, LINE:ok, bus:error@N, bus:error@NxTIMES, bus:gone@N, bus:power-lost or bus:ok, "
+    "separated by commas"
 )
 
 
@@ -53,16 +55,17 @@ class Fault(NamedTuple):
             return
         node = world.node(consumer.name)
         load = consumer.load
+        fails: dict[str, Any] = {
+            "boots": load.boots, "slow": load.slow, "hang_after": load.hang_after, "drops": load.drops
+        }  # fmt: skip
         if self.what == "ok":
             node.fail()
         elif self.what == "no-boot":
-            node.fail(boots=False, slow=load.slow, hang_after=load.hang_after)
-        elif self.what == "slow":
-            node.fail(boots=load.boots, slow=self.value or 1.0, hang_after=load.hang_after)
-        elif self.value is None:
+            node.fail(**fails | {"boots": False})
+        elif self.what == "hang" and self.value is None:
             node.hang()
         else:
-            node.fail(boots=load.boots, slow=load.slow, hang_after=self.value)
+            node.fail(**fails | {"hang_after" if self.what == "hang" else self.what: self.value})
 
     def _apply_to_bus(self, bank: SimBank) -> None:
         if self.what == "ok":
@@ -112,9 +115,9 @@ def _of_line(target: str, what: str) -> Fault | None:
         value = float(number)
     except ValueError:
         return None
-    if not isfinite(value) or (word == "slow" and value <= 0) or (word == "hang" and value < 0):
+    if not isfinite(value) or value < 0 or (word == "slow" and not value):
         return None
-    return Fault(target, word, value) if word in ("slow", "hang") else None
+    return Fault(target, word, value) if word in ("slow", "hang", "drops") else None
 
 
 def _count(text: str) -> int | None:

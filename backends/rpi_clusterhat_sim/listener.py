@@ -42,8 +42,11 @@ class Listener:
     handler, but for a `ConnectionError`, which a client's leaving is.
     """
 
-    def __init__(self, sock: socket.socket, handler: Handler) -> None:
-        """Takes over the socket. Raises `OSError` where it cannot listen, and leaves it open then."""
+    def __init__(self, sock: socket.socket, handler: Handler | None) -> None:
+        """Takes over the socket. Raises `OSError` where it cannot listen, and leaves it open then.
+
+        Without a handler, connections are closed as soon as they are let in; it may be set later.
+        """
         sock.listen(BACKLOG)
         sock.setblocking(False)
         self.handler = handler
@@ -144,6 +147,9 @@ class Listener:
                     loop.remove_reader(self._sock)
                     loop.call_later(ACCEPT_AGAIN, self._listen)
                     return
+                if self.handler is None and not self.frozen:
+                    accepted.close()
+                    continue
                 accepted.setblocking(False)
                 self._accepted.add(accepted)
             making = loop.connect_accepted_socket(partial(_Connection, self, accepted), accepted)
@@ -218,8 +224,10 @@ class _Connection(asyncio.StreamReaderProtocol):
         self._listener.serve(self, reader, writer)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = self._listener.handler
+        assert handler is not None
         try:
-            await self._listener.handler(reader, writer)
+            await handler(reader, writer)
             await self._finish(reader)
         except (ConnectionError, TimeoutError):
             pass

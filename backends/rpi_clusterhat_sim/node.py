@@ -77,6 +77,13 @@ class SimNode:
         return self.phase == "up"
 
     @property
+    def is_dropping(self) -> bool:
+        """Whether its port takes connections and closes them, as its boot is about to end."""
+        with self._look() as (consumer, now):
+            batch = consumer.batch
+            return batch is not None and self.phase == "booting" and now >= batch.opens_at < batch.boot_end
+
+    @property
     def up_since(self) -> float | None:
         """When it had booted, in the clock's seconds; None where it is not up."""
         with self._look() as (consumer, _):
@@ -114,25 +121,32 @@ class SimNode:
                 consumer.hung = True
                 self._timeline.note(time, "hung", self.name, "asked for", course_of(consumer.load))
 
-    def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
+    def fail(
+        self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None, drops: float = 0.0
+    ) -> None:
         """Has it fail from its next start on. Without arguments it works again.
 
         Args:
             boots: Whether it boots at all.
             slow: How many times longer its boot takes.
             hang_after: How many seconds after each start it hangs; None for never.
+            drops: For how many seconds more it boots, in which it takes connections and closes them.
 
         Raises:
-            ValueError: ``slow`` is not positive, or ``hang_after`` is negative.
+            ValueError: ``slow`` is not positive, or ``hang_after`` or ``drops`` is negative.
         """
         if not slow > 0 or not (hang_after is None or hang_after >= 0):
             raise ValueError("slow must be a positive factor, hang_after None or a number of seconds")
+        if not drops >= 0:
+            raise ValueError("drops must be a number of seconds")
         with self._look() as (consumer, _):
-            load = consumer.supply.load(consumer.load.model, slow, boots=boots, hang_after=hang_after)
+            model = consumer.load.model
+            load = consumer.supply.load(model, slow, boots=boots, hang_after=hang_after, drops=drops)
             if load is not consumer.load:
                 time = self._timeline.event()
                 consumer.supply.change_load(consumer, load)
                 words = [] if boots else ["no-boot"]
                 words += [f"slow={slow:g}"] if slow != 1 else []
                 words += [f"hang={hang_after:g}"] if hang_after is not None else []
+                words += [f"drops={drops:g}"] if drops else []
                 self._timeline.note(time, "fault", self.name, " ".join(words) or "ok", course_of(load))

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERVAL", "Servers"]
 
+_OPEN = ("drops", "up", "hung")
+"""What a node is while its port is open."""
+
 INTERVAL = 0.008
 """Seconds between two looks at the world."""
 
@@ -48,9 +51,10 @@ class Servers:
 
     An address is the node's from the moment it is added until it is discarded. Who connects is refused while
     the node is not up. A node that loses its power, browns out or is switched off and on resets all its
-    connections; one that hangs still lets clients in, and nobody gets an answer. When a call that cuts power
-    returns, in this process or in another one that shares the state file, nothing of the node answers any
-    more. What happens by itself is seen `INTERVAL` later.
+    connections; one that hangs still lets clients in, and nobody gets an answer; one that drops connections
+    lets clients in, and closes. When a call that cuts power returns, in this process or in another one that
+    shares the state file, nothing of the node answers any more. What happens by itself is seen `INTERVAL`
+    later.
 
     ``source`` is a `World` or a `StateFile`; ``service`` is as `rpi_clusterhat_sim.service.load_service` has
     it; ``ports`` are for nodes that are not to get any free one. One thread serves all nodes, and runs while
@@ -233,7 +237,7 @@ def _state(world: World, name: str, now: float | None) -> tuple[str, int]:
         node = world.node(name, at=now)
     except NodeNameError:  # a state file that was removed
         return "off", 0
-    return node.phase, node.boots
+    return "drops" if node.is_dropping else node.phase, node.boots
 
 
 class _Running(NamedTuple):
@@ -281,32 +285,42 @@ class _Station:
 
     async def follow(self, source: WorldSource, phase: str, boots: int) -> None:
         """Brings what listens in line with the node. Raises `OSError`."""
-        if self._running is not None and (phase not in ("up", "hung") or boots != self._running.boots):
+        if self._running is not None and (phase not in _OPEN or boots != self._running.boots):
             await self._end()
-        if phase == "up" and self._running is None and boots != self._crashed:
-            self._start(source, boots)
+        if phase in ("up", "drops") and boots != self._crashed:
+            if self._running is None:
+                self._start(source, phase, boots)
+            elif phase == "up" and self._running.listener.handler is None:
+                self._running.listener.handler = self._handler(boots)
+                if boots == self._crashed:
+                    await self._end()
         elif phase == "hung" and self._running is not None and not self._running.listener.frozen:
             self._running.listener.freeze()
 
-    def _start(self, source: WorldSource, boots: int) -> None:
+    def _handler(self, boots: int) -> Handler | None:
         try:
-            handler = self._service(self.name)
+            return self._service(self.name)
         except Exception as error:  # noqa: BLE001 - a program that does not start leaves a node without one
             self._crashed = boots
             told = {"message": f"the service of {self.name} did not start", "exception": error}
             asyncio.get_running_loop().call_exception_handler(told)
+            return None
+
+    def _start(self, source: WorldSource, phase: str, boots: int) -> None:
+        handler = self._handler(boots) if phase == "up" else None
+        if boots == self._crashed:
             return
         claim = source.served.claim(self.name) if isinstance(source, StateFile) else None
         try:
             # Who cuts the power from now on waits for the claim's end, or finds what listens here.
             with source.look() as world:
-                if _state(world, self.name, None) == ("up", boots):
+                if _state(world, self.name, None) == (phase, boots):
                     self._running = _Running(self._listener(handler), boots, claim)
         finally:
             if self._running is None and claim is not None:
                 claim.close()
 
-    def _listener(self, handler: Handler) -> Listener:
+    def _listener(self, handler: Handler | None) -> Listener:
         listening = self._bound(self.address, shares=True)
         try:
             return Listener(listening, handler)

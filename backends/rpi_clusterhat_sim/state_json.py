@@ -91,7 +91,7 @@ def _encode_consumer(consumer: Consumer) -> dict[str, Any]:
 
 
 def _encode_load(load: Load) -> list[Any]:
-    return [load.slow, load.boots, load.hang_after]
+    return [load.slow, load.boots, load.hang_after, load.drops]
 
 
 def decode(content: bytes, clock: Clock, history: int | None, boot: str) -> World:
@@ -191,9 +191,10 @@ class _Decoder:
 
 
 def _load(rail: Supply, model: NodeModel, data: Any) -> Load:
-    slow, boots, hang_after = _list(data)
+    slow, boots, hang_after, *more = _list(data)
     after = None if hang_after is None else _real(hang_after, 0.0)
-    return rail.load(model, _real(slow, 0.0), boots=_bool(boots), hang_after=after)
+    drops = _real(more[0], 0.0) if more else 0.0  # a file of before there was this fault
+    return rail.load(model, _real(slow, 0.0), boots=_bool(boots), hang_after=after, drops=drops)
 
 
 def _course(data: Any) -> Course:

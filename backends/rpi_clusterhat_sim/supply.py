@@ -40,19 +40,24 @@ class Load:
     """How a node behaves from its next start on. Nodes of one supply that behave alike share one."""
 
     __slots__ = (
-        "boot", "boot_time", "boots", "count", "hang_after", "idle", "inrush", "inrush_time", "model", "slow",
+        "boot", "boot_time", "boots", "count", "drops", "hang_after", "idle", "inrush", "inrush_time",
+        "model", "slow",
     )  # fmt: skip
 
-    def __init__(self, model: NodeModel, slow: float, *, boots: bool, hang_after: float | None) -> None:
+    def __init__(
+        self, model: NodeModel, slow: float, *, boots: bool, hang_after: float | None, drops: float
+    ) -> None:
         self.model = model
         self.slow = slow
         self.boots = boots
         self.hang_after = hang_after
+        self.drops = drops
+        """Seconds, at the end of the boot, in which it takes connections and closes them."""
         self.inrush = micro(model.inrush)
         self.boot = micro(model.boot)
         self.idle = micro(model.idle)
         self.inrush_time = model.inrush_time
-        self.boot_time = model.boot_time * slow
+        self.boot_time = model.boot_time * slow + drops
         self.count = 0
         """How many nodes that have power will start like this next."""
 
@@ -60,7 +65,7 @@ class Load:
 class Batch:
     """Nodes that started at the same moment and behave alike: one node, or many after a brown-out."""
 
-    __slots__ = ("boot_end", "count", "hang_at", "inrush", "inrush_end", "load", "start")
+    __slots__ = ("boot_end", "count", "hang_at", "inrush", "inrush_end", "load", "opens_at", "start")
 
     def __init__(self, load: Load, start: float, count: int, *, inrush: bool) -> None:
         self.load = load
@@ -69,6 +74,7 @@ class Batch:
         self.inrush = inrush
         self.inrush_end = start + load.inrush_time if inrush else start
         self.boot_end = start + load.boot_time
+        self.opens_at = self.boot_end - load.drops
         self.hang_at = None if load.hang_after is None else start + load.hang_after
 
     def draws(self, now: float) -> int:
@@ -86,6 +92,8 @@ class Batch:
             yield self.boot_end, load.idle - load.boot
         elif self.boot_end > self.start:
             yield self.boot_end, 0  # booted while its capacitors still charge
+        if self.opens_at < self.boot_end:
+            yield self.opens_at, 0
         if self.hang_at is not None:
             yield self.hang_at, 0
 
@@ -142,19 +150,25 @@ class Supply:
         self.total = 0
         self.powered = 0
         self.brownouts = 0
-        self.loads: dict[tuple[NodeModel, float, bool, float | None], Load] = {}
+        self.loads: dict[tuple[NodeModel, float, bool, float | None, float], Load] = {}
         self.restarted: dict[Load, Batch] = {}
         """Whom the last brown-out hit, by what they were going to be at their next start."""
         self._steps: list[tuple[float, int, Batch, int]] = []
         self._number = 0
 
     def load(
-        self, model: NodeModel, slow: float = 1.0, *, boots: bool = True, hang_after: float | None = None
+        self,
+        model: NodeModel,
+        slow: float = 1.0,
+        *,
+        boots: bool = True,
+        hang_after: float | None = None,
+        drops: float = 0.0,
     ) -> Load:
-        key = (model, slow, boots, hang_after)
+        key = (model, slow, boots, hang_after, drops)
         load = self.loads.get(key)
         if load is None:
-            load = self.loads[key] = Load(model, slow, boots=boots, hang_after=hang_after)
+            load = self.loads[key] = Load(model, slow, boots=boots, hang_after=hang_after, drops=drops)
         return load
 
     def __repr__(self) -> str:

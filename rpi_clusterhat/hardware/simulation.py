@@ -97,13 +97,16 @@ class SimulatedNode(Protocol):
         """Hangs now, until its next start. Nothing happens to a node without power."""
         ...
 
-    def fail(self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None) -> None:
+    def fail(
+        self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None, drops: float = 0.0
+    ) -> None:
         """Has it fail from its next start on. Without arguments it works again.
 
         Args:
             boots: Whether it boots at all.
             slow: How many times longer that takes.
             hang_after: Seconds after each start until it hangs; None for never.
+            drops: Seconds that its boot takes longer, in which it takes connections and closes them.
         """
         ...
 

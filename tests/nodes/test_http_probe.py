@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.nodes.servers import (
     in_a_loop,
     resets,
     says,
+    silent_port,
     trickles,
     until_it_leaves,
 )
@@ -187,3 +189,15 @@ def test_ctrl_c_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(KeyboardInterrupt):
             HttpProbe("127.0.0.1", server.port, timeout=LONG).ask()
         assert left.wait(LONG)
+
+
+@both
+def test_a_network_that_is_not_there_yet_is_asked_again_soon(ask: Callable[[Probe], Verdict]) -> None:
+    """A whole answer may take long, but not the connection: the system would try once a second."""
+    with silent_port() as port:
+        began = time.monotonic()
+        assert ask(HttpProbe("127.0.0.1", port, timeout=LONG, connect_timeout=0.1)) == Verdict(
+            False, f"no connection to 127.0.0.1:{port} within 0.1 s"
+        )
+        assert ask(HttpProbe("127.0.0.1", port, timeout=LONG)).reason.endswith("within 0.3 s")
+        assert time.monotonic() - began < LONG / 2

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import _socket
 import socket
+import struct
+import time
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from rpi_clusterhat.nodes.probes import (
     Probe,
@@ -12,6 +16,7 @@ from rpi_clusterhat.nodes.probes import (
     Verdict,
 )
 from tests.nodes.servers import (
+    LONG,
     Server,
     both,
     closed_port,
@@ -22,8 +27,6 @@ from tests.nodes.servers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
-
 
 @both
 def test_who_takes_the_connection_is_up(ask: Callable[[Probe], Verdict]) -> None:
@@ -31,6 +34,43 @@ def test_who_takes_the_connection_is_up(ask: Callable[[Probe], Verdict]) -> None
         assert ask(TcpProbe("127.0.0.1", server.port)) == Verdict(
             True, f"connected to 127.0.0.1:{server.port}"
         )
+
+
+def leaves(connection: socket.socket) -> None:
+    """It is closed when this returns."""
+
+
+def resets_at_once(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@both
+@pytest.mark.parametrize("drop", [leaves, resets_at_once])
+def test_who_takes_the_connection_and_drops_it_is_down(
+    ask: Callable[[Probe], Verdict], drop: Callable[[socket.socket], object]
+) -> None:
+    """A service may open its port before it can serve."""
+    with Server(drop) as server:
+        verdict = ask(TcpProbe("127.0.0.1", server.port, timeout=LONG, open_for=LONG))
+        assert not verdict.up
+        assert verdict.reason in (
+            f"127.0.0.1:{server.port} took the connection and closed it",
+            f"connection reset by peer: 127.0.0.1:{server.port}",
+        )
+        assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG)).up is False
+        assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG, open_for=0)).up
+
+
+@both
+def test_who_sends_something_is_up_at_once(ask: Callable[[Probe], Verdict]) -> None:
+    def greet(connection: socket.socket) -> None:
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        until_it_leaves(connection)
+
+    with Server(greet) as server:
+        began = time.monotonic()
+        assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG, open_for=LONG)).up
+        assert time.monotonic() - began < LONG / 2
 
 
 @both

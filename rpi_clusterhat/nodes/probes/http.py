@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
+from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.waiting import Readable, Writable
 
 from .tcp import TcpProbe
@@ -33,12 +34,14 @@ class HttpProbe(TcpProbe):
         host_header: The ``Host`` to send where the server serves by name; without it, ``host`` and ``port``.
         timeout: How many seconds it may take from the lookup to the status line, which must stand within
             the first 64 KiB.
+        connect_timeout: How many of these the lookup and the connection may take: a node whose network comes
+            up a moment after the question would answer only the system's next try, a second later.
 
     Raises:
         SettingError: An argument is invalid.
     """
 
-    __slots__ = ("_expected", "_request", "path")
+    __slots__ = ("_expected", "_request", "connect_timeout", "path")
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class HttpProbe(TcpProbe):
         expect: str | Iterable[int] = "200-399",
         host_header: str | None = None,
         timeout: float = 1.0,
+        connect_timeout: float = 0.3,
     ) -> None:
-        super().__init__(host, port, timeout=timeout)
+        super().__init__(host, port, timeout=timeout, open_for=0)
+        self.connect_timeout = validate.seconds("connect_timeout", connect_timeout, above=True)
         if not _is_token(path) or not path.startswith("/") or "#" in path:
             raise validate.invalid(
                 "path",
@@ -69,6 +74,15 @@ class HttpProbe(TcpProbe):
             f"GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: rpi-clusterhat-probe\r\n"
             "Accept: */*\r\nConnection: close\r\n\r\n"
         ).encode()
+
+    def _connect(self, deadline: float) -> Steps[socket.socket]:
+        limit = SYSTEM.now() + self.connect_timeout
+        try:
+            return (yield from super()._connect(min(deadline, limit)))
+        except TimeoutError:
+            if limit >= deadline:
+                raise
+            raise DownError(f"no connection to {self.target} within {self.connect_timeout:.3g} s") from None
 
     def _talk(self, connection: socket.socket, deadline: float) -> Steps[str]:
         rest = memoryview(self._request)

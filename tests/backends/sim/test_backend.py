@@ -95,11 +95,12 @@ def test_a_fault_of_a_line_that_the_board_has_not_is_refused(clock: FakeClock) -
 
 
 def test_faults_are_read_from_text() -> None:
-    assert parse_faults("p1:no-boot,p2:slow=2.5,p3:hang,p4:hang=0") == (
+    assert parse_faults("p1:no-boot,p2:slow=2.5,p3:hang,p4:hang=0,p1:drops=1.5") == (
         Fault("p1", "no-boot"),
         Fault("p2", "slow", 2.5),
         Fault("p3", "hang"),
         Fault("p4", "hang", 0.0),
+        Fault("p1", "drops", 1.5),
     )
     assert parse_faults("bus:error@3x2,bus:gone@1,bus:power-lost,bus:ok, alert:ok") == (
         Fault("bus", "error", 3, 2),
@@ -113,9 +114,9 @@ def test_faults_are_read_from_text() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["p1", "p1:", ":no-boot", "p1:slow", "p1:slow=0", "p1:slow=x", "p1:slow=inf", "p1:hang=-1", "led:no-boot",
-     "p1:fast=2", "bus:error", "bus:error@0", "bus:error@-1", "bus:error@1x0", "bus:error@1x", "bus:gone@1x2",
-     "bus:stuck-high", "bus:no-boot"],
+    ["p1", "p1:", ":no-boot", "p1:slow", "p1:slow=0", "p1:slow=x", "p1:slow=inf", "p1:hang=-1", "p1:drops",
+     "p1:drops=-1", "led:no-boot", "p1:fast=2", "bus:error", "bus:error@0", "bus:error@-1", "bus:error@1x0",
+     "bus:error@1x", "bus:gone@1x2", "bus:stuck-high", "bus:no-boot"],
 )  # fmt: skip
 def test_a_fault_that_cannot_be_read_is_refused_with_what_can(text: str) -> None:
     with pytest.raises(ValueError, match=r"pN:no-boot, .* not"):

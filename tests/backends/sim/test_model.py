@@ -23,7 +23,7 @@ class Op(NamedTuple):
     levels: tuple[tuple[int, bool], ...] = ()
     seconds: float = 0.0
     node: int = 0
-    fault: tuple[bool, float, float | None] = (True, 1.0, None)
+    fault: tuple[bool, float, float | None, float] = (True, 1.0, None, 0.0)
 
 
 RAILS = ("a", "a", "b")
@@ -58,7 +58,12 @@ NODES = st.integers(0, len(RAILS) * PER_BANK - 1)
 BANKS = st.integers(0, len(RAILS) - 1)
 
 
-FAULTS = st.tuples(st.booleans(), st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from([None, 0.0, 4.0, 32.0]))
+FAULTS = st.tuples(
+    st.booleans(),
+    st.sampled_from([0.5, 1.0, 4.0]),
+    st.sampled_from([None, 0.0, 4.0, 32.0]),
+    st.sampled_from([0.0, 2.0]),
+)
 
 
 OPS = st.one_of(
@@ -96,8 +101,8 @@ def perform(world: World, op: Op) -> None:
     elif op.what == "hang":
         world.node(f"p{op.node + 1}").hang()
     elif op.what == "fail":
-        boots, slow, hang_after = op.fault
-        world.node(f"p{op.node + 1}").fail(boots=boots, slow=slow, hang_after=hang_after)
+        boots, slow, hang_after, drops = op.fault
+        world.node(f"p{op.node + 1}").fail(boots=boots, slow=slow, hang_after=hang_after, drops=drops)
 
 
 class Brute:
@@ -109,12 +114,13 @@ class Brute:
         boots: bool
         slow: float
         hang_after: float | None
+        drops: float
 
     def __init__(self) -> None:
         count = len(RAILS) * PER_BANK
         self.now = 1000.0
         self.starts: list[Brute.Start | None] = [None] * count
-        self.fault: list[tuple[bool, float, float | None]] = [(True, 1.0, None)] * count
+        self.fault: list[tuple[bool, float, float | None, float]] = [(True, 1.0, None, 0.0)] * count
         self.hung = [False] * count
         self.boots = [0] * count
         self.brownouts = [0] * count
@@ -130,7 +136,7 @@ class Brute:
         age = now - start.at
         if start.inrush and age < model.inrush_time:
             return model.inrush
-        return model.boot if age < model.boot_time * start.slow else model.idle
+        return model.boot if age < model.boot_time * start.slow + start.drops else model.idle
 
     def sum(self, rail: str, now: float) -> float:
         return round(sum(self.current(n, now) for n in self.on_rail(rail)), 6)
@@ -142,7 +148,7 @@ class Brute:
         age = now - start.at
         if self.hung[n] or (start.hang_after is not None and age >= start.hang_after):
             return "hung"
-        if age < model.boot_time * start.slow:
+        if age < model.boot_time * start.slow + start.drops:
             return "booting"
         return "up" if start.boots else "failed"
 

@@ -66,6 +66,20 @@ def test_a_node_that_does_not_boot_a_slow_one_and_one_that_hangs() -> None:
     assert told(world, "hung") == [(28.0, "p4"), (34.0, "p3")]
 
 
+def test_a_node_that_opens_its_port_before_it_is_up() -> None:
+    world, clock = make()
+    world.node("p1").fail(slow=2.0, drops=5.0)
+    world.bank("0").write({0: True})
+    seen: dict[float, tuple[str, bool]] = {}
+    while (then := world.next_event()) is not None:
+        clock.advance(then - clock.now())
+        seen[clock.now() - 1000] = world.node("p1").phase, world.node("p1").is_dropping
+    assert list(seen.items())[-2:] == [(40.0, ("booting", True)), (45.0, ("up", False))]
+    assert told(world, "up") == [(45.0, "p1")]
+    world.node("p1").hang()
+    assert not world.node("p1").is_dropping
+
+
 def test_faults_are_of_the_next_start_and_can_be_taken_back() -> None:
     world, clock = make()
     bank, node = world.bank("0"), world.node("p1")
@@ -117,7 +131,7 @@ def test_a_hang_ends_with_the_next_start() -> None:
     assert node.phase == "up"
 
 
-@pytest.mark.parametrize("wrong", [{"slow": 0.0}, {"slow": -1.0}, {"hang_after": -0.5}])
+@pytest.mark.parametrize("wrong", [{"slow": 0.0}, {"slow": -1.0}, {"hang_after": -0.5}, {"drops": -0.5}])
 def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     world, _ = make()
     with pytest.raises(ValueError):

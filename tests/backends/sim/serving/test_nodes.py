@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rpi_clusterhat.testing import FakeClock
+    from rpi_clusterhat_sim.listener import Handler
 
 
 def test_each_node_answers_under_its_name_once_it_is_up(
@@ -212,6 +213,45 @@ def test_a_node_that_fails_to_boot_or_hangs_first_never_answers(
     boot(world, clock, servers, "p3")
     assert refused(servers.address("p1"))
     assert refused(servers.address("p2"))
+
+
+def test_a_node_that_drops_connections_until_it_is_up(
+    world: World, clock: FakeClock, servers: Servers
+) -> None:
+    """Its port is open all the time from then on."""
+    world.node("p1").fail(drops=3)
+    world.node("p2").fail(drops=3, hang_after=22)
+    address = boot(world, clock, servers)
+    for _ in range(20):
+        with connect(address) as client:
+            assert client.recv(1) == b""
+    hanging = boot(world, clock, servers, "p2")
+    until(lambda: node_at(address) == "p1")
+    clock.advance(2.5)
+    threading.Event().wait(4 * INTERVAL)
+    with connect(hanging) as client:
+        client.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        switch(world, p1=False, p2=False)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert refused(address)
+    assert refused(hanging)
+
+
+def test_a_service_that_does_not_start_where_the_port_was_open_before(
+    world: World, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def service(node: str) -> Handler:
+        raise RuntimeError(node)
+
+    world.node("p1").fail(drops=3)
+    with Servers(world, ["p1"], service=service) as servers:
+        address = boot(world, clock, servers)
+        clock.advance(3)
+        until(lambda: refused(address))
+    assert "the service of p1 did not start" in caplog.text
 
 
 def test_many_clients_at_once(world: World, clock: FakeClock, servers: Servers) -> None:
