@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from rpi_clusterhat import AsyncCluster, AsyncNodePool, PoolError, PoolSettings, TcpProbe
+from rpi_clusterhat import AsyncCluster, AsyncNodePool, HttpProbe, PoolError, PoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -96,7 +96,8 @@ async def main(*, hat: bool, port: int) -> None:
         cluster = await stack.enter_async_context(opened)
         addresses = {name: cluster.addresses.get(name, (f"{name}.local", 80)) for name in cluster.names}
         settings = PoolSettings(idle_timeout=60)
-        pool = AsyncNodePool(cluster, probe=lambda name: TcpProbe(*addresses[name]), settings=settings)
+        probes = {name: HttpProbe(*where, expect="200-499", timeout=5) for name, where in addresses.items()}
+        pool = AsyncNodePool(cluster, probe=probes.__getitem__, settings=settings)
         pool.subscribe(lambda event: print(event, flush=True))
         gateway = Gateway(await stack.enter_async_context(pool), addresses)
         stack.push_async_callback(gateway.session.close)

@@ -115,5 +115,5 @@ def test_the_forms_of_an_address(host: str, port: int, place: str) -> None:
     with listener:
         port = listener.getsockname()[1]
         node = f"p1=[{host}]:{port}" if ":" in host else f"p1={host}:{port}"
-        with Proxy("--cold", "hold", *REDIRECT, "--node", node, "--nodes", "1") as proxy:
+        with Proxy("--cold", "hold", *REDIRECT, "--node", node, "--nodes", "1", "--probe", "tcp") as proxy:
             assert proxy.request("/x").headers["Location"] == f"http://{place.format(port)}/x"

@@ -35,12 +35,14 @@ class NodeError(Exception):
         text: What happened.
         sent: Whether the node may have got the request.
         stale: Whether it only was a connection that had been kept open.
+        silent: Whether not one byte of an answer came.
     """
 
-    def __init__(self, text: str, *, sent: bool = True, stale: bool = False) -> None:
+    def __init__(self, text: str, *, sent: bool = True, stale: bool = False, silent: bool = False) -> None:
         super().__init__(text)
         self.sent = sent
         self.stale = stale
+        self.silent = silent
 
 
 class BadAnswerError(NodeError):
@@ -80,7 +82,12 @@ class Forward:
     @property
     def repeatable(self) -> bool:
         """Whether the request may be sent again even if a node has got it."""
-        return self._idempotent and self._exchange.kept is not None
+        return self._idempotent and self.kept
+
+    @property
+    def kept(self) -> bool:
+        """Whether all of the request that has come can be sent again."""
+        return self._exchange.kept is not None
 
     async def run(self, node: str, lease: Lease, upgraded: Callable[[], object]) -> None:
         """Sends the request to a node, and the node's response to the client.
@@ -100,7 +107,8 @@ class Forward:
             try:
                 wire = await self._connections.connect(node)
             except (OSError, TimeoutError) as error:
-                raise NodeError(f"{node} cannot be reached: {error or 'no answer'}", sent=False) from error
+                text = f"{node} cannot be reached: {error or 'no answer'}"
+                raise NodeError(text, sent=False, silent=True) from error
         body: asyncio.Task[None] | None = None
         whole = ended = False
         try:
@@ -118,6 +126,7 @@ class Forward:
             except NodeError as error:
                 error.stale = not fresh
                 raise
+            self._connections.answered.add(node)
             if head.status == 101:
                 ended = await self._tunnel(wire, head, rest, lease, upgraded)
             else:
@@ -239,7 +248,7 @@ class Forward:
                 raise NodeError("the node closed the connection within the head of its response") from error
             raise BadAnswerError(f"the node sent an invalid response: {error}") from error
         if not raw:
-            raise NodeError("the node closed the connection without a response")
+            raise NodeError("the node closed the connection without a response", silent=True)
         return raw, rest
 
     async def _beside(

@@ -14,6 +14,7 @@ from . import answers, cold
 from .document import POLICY
 from .fields import fewer_hops
 from .forward import BadAnswerError, Forward, NodeError
+from .retry import Retry
 from .waiting_page import waiting_page
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ __all__ = ["Gateway"]
 _COOKIE = b"clusterhat-node"
 """Brings a client that was shown the waiting page back to the node that starts for it, and not to another
 one that would have to be started too."""
-
-_ATTEMPTS = 3
 
 _MOMENT = 0.05
 """Seconds in which a node that has the supply to itself is on."""
@@ -94,13 +93,13 @@ class Gateway:
         )
         passive = self._is_ignored(exchange)
         key = self._key(exchange)
+        retry = Retry(self._connections, self._pool.now() + self._pool.settings.queue_timeout)
         tried: set[str] = set()
         trouble: NodeError | None = None
         wanted = self._promised(exchange)
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                self._metrics.retry()
-            lease = self._pool.lease(wanted, key=key, passive=passive, exclude=tried or None)
+        while True:
+            timeout = None if trouble is None else max(0.0, retry.until - self._pool.now())
+            lease = self._pool.lease(wanted, key=key, passive=passive, exclude=tried or None, timeout=timeout)
             try:
                 if not await self._begin(exchange, lease, visit):
                     pass
@@ -110,18 +109,28 @@ class Gateway:
                     await self._forward(forward, lease)
             except NodeError as error:
                 trouble = error
+                node = lease.node
+                boots = retry.is_still_booting(node, error)
+                wanted = None
                 if error.stale:
-                    self._connections.forget(lease.node)
+                    self._connections.forget(node)
                 elif not isinstance(error, BadAnswerError):
                     lease.failed()
-                    tried = self._others_than(lease.node, tried)
-                if isinstance(error, BadAnswerError) or (error.sent and not forward.repeatable):
+                    if boots:
+                        wanted = node
+                    else:
+                        tried = self._others_than(node, tried)
+                pause = retry.pause(forward, error, boots=boots, elsewhere=bool(tried) and not boots)
+                if pause is None or self._pool.now() + pause > retry.until:
                     break
-                wanted = None
+                self._metrics.retry()
+                if pause:
+                    await asyncio.sleep(pause)
             except PoolError as error:
                 if wanted is None or not isinstance(error, BootError) or not self._pool.settings.redispatch:
                     await self._refuse(exchange, error)
                     return
+                self._metrics.retry()
                 tried = self._others_than(wanted, tried)  # any node will do
                 wanted = None
             except asyncio.CancelledError:

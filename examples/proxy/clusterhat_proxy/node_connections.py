@@ -35,6 +35,8 @@ class NodeConnections:
             timeout: How many seconds a connection may take.
         """
         self.addresses = addresses
+        self.answered: set[str] = set()
+        """The nodes that have answered a request since they got their power."""
         self._timeout = timeout
         self._idle: dict[str, deque[tuple[Wire, float]]] = {name: deque() for name in addresses}
         self._used: dict[str, set[Wire]] = {name: set() for name in addresses}
@@ -121,6 +123,7 @@ class NodeConnections:
 
     def cut(self, name: str) -> None:
         """The node has no power any more: nothing will come of what is open to it, and it cannot say so."""
+        self.answered.discard(name)
         self.forget(name)
         for wire in list(self._used[name]):
             wire.reset()

@@ -130,14 +130,14 @@ class Options:
     node_port: int = _one(
         _NODES, types.count(1, 65535), "80", "PORT", "port of nodes that are found as pN.local"
     )
-    probe: Literal["tcp", "http"] = _one(
-        _NODES, choice("tcp", "http"), "tcp", "tcp|http", "how to see that a node is up"
+    probe: Literal["http", "tcp"] = _one(
+        _NODES, choice("http", "tcp"), "http", "http|tcp", "how to see that a node is up"
     )
     probe_path: str = _one(_NODES, types.probe_path, "/", "PATH", "what the http probe asks for")
     probe_expect: str = _one(
         _NODES,
         types.statuses,
-        "200-399",
+        "200-499",
         "STATUSES",
         "statuses that count, such as 200,204,300-399",
     )
@@ -149,7 +149,7 @@ class Options:
         "time between two probes of a node that is starting",
     )
     probe_timeout: float | None = _optional(
-        _NODES, types.time(above=True), "S", "how long one probe may take (tcp 0.3, http 1)"
+        _NODES, types.time(above=True), "S", "how long one probe may take (http 5, tcp 0.3)"
     )
     ready_after: float = _one(
         _NODES,

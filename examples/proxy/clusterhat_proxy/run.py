@@ -112,6 +112,8 @@ class _Proxy:
             connections = NodeConnections(addresses, options.timeout_connect)
             stack.callback(connections.close)
             pool.subscribe(partial(_cut, pool, connections))
+            if options.probe == "http":
+                pool.subscribe(partial(_note_answer, connections))
             pool.subscribe(_tell)
             stack.callback(cluster.subscribe(partial(_tell_of_board, len(cluster.boards))))
             metrics = Metrics(pool)
@@ -192,6 +194,12 @@ def _cut(pool: AsyncNodePool, connections: NodeConnections, event: PoolEvent) ->
     failed = isinstance(event, BootFailed) and pool.nodes[event.node].failures > 1
     if failed or isinstance(event, PoweredOff):
         connections.cut(event.node)
+
+
+def _note_answer(connections: NodeConnections, event: PoolEvent) -> None:
+    """An HTTP probe had an answer."""
+    if isinstance(event, BootFinished):
+        connections.answered.add(event.node)
 
 
 def _tell(event: PoolEvent) -> None:
@@ -275,7 +283,7 @@ def _probe(options: Options, address: tuple[str, int]) -> Probe:
         port,
         options.probe_path,
         expect=options.probe_expect,
-        timeout=options.probe_timeout or 1.0,
+        timeout=options.probe_timeout or 5.0,
     )
 
 

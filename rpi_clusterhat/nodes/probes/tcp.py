@@ -107,7 +107,7 @@ def _connected(address: Address, deadline: float) -> Steps[socket.socket]:
         if error == errno.EINPROGRESS:
             yield from wait_for(Writable, connection, deadline)
             error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not error and connection.getsockname() == connection.getpeername():
+        if not error and _is_to_itself(connection):
             # Nobody listens, but on loopback the system happened to draw this very port for our own end.
             error = errno.ECONNREFUSED
         if error:
@@ -116,6 +116,13 @@ def _connected(address: Address, deadline: float) -> Steps[socket.socket]:
         connection.close()
         raise
     return connection
+
+
+def _is_to_itself(connection: socket.socket) -> bool:
+    try:
+        return bool(connection.getsockname() == connection.getpeername())
+    except OSError as error:  # it was reset in the moment that it was there
+        raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
 
 
 def _host(host: Any) -> str:

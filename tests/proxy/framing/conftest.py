@@ -23,7 +23,8 @@ def node() -> Generator[Node]:
 
 @pytest.fixture(scope="module")
 def shared(node: Node) -> Generator[Proxy]:
-    with Proxy("--nodes", "1", "--node", f"p1=127.0.0.1:{node.port}", "--cold", "hold") as proxy:
+    options = ("--nodes", "1", "--cold", "hold", "--probe", "tcp")  # the node answers whatever a test wants
+    with Proxy(*options, "--node", f"p1=127.0.0.1:{node.port}") as proxy:
         assert ask(proxy, b"GET / HTTP/1.1\r\n" + H + b"\r\n").status == 200
         yield proxy
 

@@ -13,7 +13,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def started(node: Node, *options: str) -> Proxy:
-    return Proxy("--nodes", "1", "--node", f"p1=127.0.0.1:{node.port}", "--cold", "hold", *options)
+    alone = ("--nodes", "1", "--cold", "hold", "--probe", "tcp")  # the node sees no requests but the tests'
+    return Proxy(*alone, "--node", f"p1=127.0.0.1:{node.port}", *options)
 
 
 def get(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes = b"h") -> bytes:
