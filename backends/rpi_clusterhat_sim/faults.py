@@ -61,11 +61,13 @@ class Fault(NamedTuple):
         if self.what == "ok":
             node.fail()
         elif self.what == "no-boot":
-            node.fail(**fails | {"boots": False})
+            fails["boots"] = False
+            node.fail(**fails)
         elif self.what == "hang" and self.value is None:
             node.hang()
         else:
-            node.fail(**fails | {"hang_after" if self.what == "hang" else self.what: self.value})
+            fails["hang_after" if self.what == "hang" else self.what] = self.value
+            node.fail(**fails)
 
     def _apply_to_bus(self, bank: SimBank) -> None:
         if self.what == "ok":

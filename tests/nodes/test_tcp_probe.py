@@ -58,7 +58,8 @@ def test_who_takes_the_connection_and_drops_it_is_down(
             f"connection reset by peer: 127.0.0.1:{server.port}",
         )
         assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG)).up is False
-        assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG, open_for=0)).up
+        if drop is leaves:  # a reset may be there before the probe has looked at all
+            assert ask(TcpProbe("127.0.0.1", server.port, timeout=LONG, open_for=0)).up
 
 
 @both

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_requests_of_every_kind_wait_until_the_node_serves(world: StateFile, pro
     fault = ("--option", f"fault=p1:drops={DROPS}")
     with proxy_in(world, "--probe", probe, *fault, nodes=1) as proxy, ThreadPoolExecutor(16) as pool:
         began = time.monotonic()
-        replies = list(pool.map(lambda number: ask(proxy, number), range(16)))
+        replies = list(pool.map(partial(ask, proxy), range(16)))
         assert time.monotonic() - began >= DROPS
         assert [(reply.status, reply.json["target"]) for reply in replies] == [
             (200, f"/{number}") for number in range(16)
