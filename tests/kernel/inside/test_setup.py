@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from functools import partial
 from grp import getgrgid
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ import pytest
 from rpi_clusterhat.cli import main
 from rpi_clusterhat.setup.machine import Machine
 from tests.kernel.inside.banks import SysfsOnGpioSim
-from tests.kernel.inside.bench import Bus, until
+from tests.kernel.inside.bench import Bus, until, write
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -110,6 +111,10 @@ def _access(path: str) -> tuple[str, int]:
     return getgrgid(found.st_gid).gr_name, stat.S_IMODE(found.st_mode)
 
 
+def _is_open(path: str) -> bool:
+    return _access(path) == ("gpio", 0o664)
+
+
 def test_who_is_put_into_the_groups_can_switch_with_every_backend(fresh: Fresh) -> None:
     for argv in ("--board 2.3", "--board 1.3 --backend sysfs"):
         assert fresh.as_user("alice", f"{argv} on p2").code == 1
@@ -130,6 +135,11 @@ def test_who_is_put_into_the_groups_can_switch_with_every_backend(fresh: Fresh) 
 
     assert fresh.as_user("alice", "--board 2.3 on p2").code == 0
     assert fresh.expander.pins & 0x0F == 0b0010
+    for line in fresh.bank.lines:  # the command waits 3 s for udev, which is short on a busy machine
+        number = fresh.bank.simulated.base + line.offset
+        write("/sys/class/gpio/export", number)
+        given = f"/sys/class/gpio/gpio{number}/active_low"  # the last one
+        until(partial(_is_open, given), "udev has given the line away", 60)
     assert fresh.as_user("alice", "--board 1.3 --backend sysfs on p3") == (0, "p3 on\n", "")
     assert fresh.bank.outside()[19]
     assert fresh.as_user("alice", "--board 1.3 --backend sysfs off p3") == (0, "p3 off\n", "")
