@@ -12,7 +12,8 @@ from smbus2 import SMBus
 
 import rpi_clusterhat_i2c.bus
 from rpi_clusterhat.cli import main
-from rpi_clusterhat_i2c.registers import DIRECTION, INPUT, OUTPUT, PULL_UPS
+
+INPUT, OUTPUT, DIRECTION, PULL_UPS = 0, 1, 3, 4
 
 
 class BusWithPins(SMBus):
