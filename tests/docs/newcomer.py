@@ -9,16 +9,27 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import zipfile
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-__all__ = ["checkout", "environment", "move", "wheels"]
+from .sessions import Command, Save, Setting, Skipped, agrees
+
+if TYPE_CHECKING:
+    from .sessions import Step
+    from .terminal import Terminal
+
+__all__ = ["FROM_NOTHING", "checkout", "environment", "follow", "move", "wheels"]
+
+FROM_NOTHING = ["README.md", "docs/how-to/hats.md", "docs/tutorial.md"]
+"""The other pages begin where the tutorial's installation ends."""
 
 SOURCE = Path(os.environ.get("CLUSTERHAT_TEST_CHECKOUT") or Path(__file__).resolve().parents[2])
 """Where the library's source is, also for tests that run on the wheel."""
@@ -98,3 +109,23 @@ def move(environment: Path, place: Path) -> None:
     for file in (place / "bin").iterdir():
         if not file.is_symlink():
             file.write_bytes(file.read_bytes().replace(str(environment).encode(), str(place).encode()))
+
+
+def follow(terminal: Terminal, session: list[Step], folder: Path) -> None:
+    """Does what a page says."""
+    for step in session:
+        match step:
+            case Save(name, text):
+                (folder / name).write_text(text, encoding="utf-8")
+            case Setting(name, value):
+                terminal.type(f"export {name}={shlex.quote(value)}\n")
+            case Command(command, shows):
+                status, came = terminal.type(command, shows)
+                if shows is None:
+                    assert status == 0, f"$ {command}ends with status {status}, and shows\n{came}"
+                else:
+                    assert agrees(shows.replace("^C\n", ""), came), (
+                        f"$ {command}shows\n{came}\nand the page says\n{shows}"
+                    )
+            case Skipped():
+                pass

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from . import newcomer
-from .sessions import PAGES, Command, Save, Setting, Skipped, agrees, steps
+from .newcomer import FROM_NOTHING
+from .sessions import PAGES, Command, Setting, Skipped, steps
 from .terminal import Terminal
 
-if TYPE_CHECKING:
-    from .sessions import Step
-
 ROOT = Path(__file__).resolve().parents[2]
-FROM_NOTHING = {"README.md", "docs/tutorial.md", "docs/how-to/hats.md"}
-"""The other pages begin where the tutorial's installation ends."""
-
-
 NOT_TYPED = {
     ("CONTRIBUTING.md", "make test      # every check and test, side by side: what has to pass"),
     ("README.md", "make test   # every check and test"),
@@ -60,13 +52,6 @@ ON_THE_SIMULATION = {
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("newcomer") / "wheels"
-    newcomer.wheels(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     """The home of somebody who has typed the tutorial's installation."""
     folder = tmp_path_factory.mktemp("installed")
@@ -74,44 +59,27 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     install = text[: text.index("\n## ", text.index("## Install") + 1)]
     newcomer.checkout(folder / "checkout")
     with Terminal(folder / "checkout", newcomer.environment(folder / "home", wheels)) as terminal:
-        follow(terminal, steps(install), folder / "checkout")
+        newcomer.follow(terminal, steps(install), folder / "checkout")
     return folder / "home"
-
-
-def follow(terminal: Terminal, session: list[Step], folder: Path) -> None:
-    """Does what a page says."""
-    for step in session:
-        match step:
-            case Save(name, text):
-                (folder / name).write_text(text, encoding="utf-8")
-            case Setting(name, value):
-                terminal.type(f"export {name}={shlex.quote(value)}\n")
-            case Command(command, shows):
-                status, came = terminal.type(command, shows)
-                if shows is None:
-                    assert status == 0, f"$ {command}ends with status {status}, and shows\n{came}"
-                else:
-                    assert agrees(shows.replace("^C\n", ""), came), (
-                        f"$ {command}shows\n{came}\nand the page says\n{shows}"
-                    )
-            case Skipped():
-                pass
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [page for page, found in PAGES.items() if any(isinstance(step, Command) for step in found)]
+    "page",
+    [
+        page
+        for page, found in PAGES.items()
+        if page not in FROM_NOTHING and any(isinstance(step, Command) for step in found)
+    ],
 )
-def test_a_page_can_be_typed(page: str, wheels: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_page_can_be_typed(page: str, wheels: Path, installed: Path, tmp_path: Path) -> None:
     folder, home = tmp_path / "checkout", tmp_path / "home"
     newcomer.checkout(folder)
     variables = newcomer.environment(home, wheels)
-    if page not in FROM_NOTHING:
-        newcomer.move(request.getfixturevalue("installed") / "clusterhat", home / "clusterhat")
+    newcomer.move(installed / "clusterhat", home / "clusterhat")
     with Terminal(folder, variables) as terminal:
-        if page not in FROM_NOTHING:
-            terminal.type(". ~/clusterhat/bin/activate\n")
-        follow(terminal, PAGES[page], folder)
+        terminal.type(". ~/clusterhat/bin/activate\n")
+        newcomer.follow(terminal, PAGES[page], folder)
         assert terminal.left(10) == [], "the page leaves programs running"
 
 
