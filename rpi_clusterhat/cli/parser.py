@@ -10,8 +10,6 @@ from rpi_clusterhat.settings.library import OPTIONS
 from rpi_clusterhat.settings.sources import Given, Origin, parse_pairs
 
 from .output import PROGRAM, Told, terminal_width
-from .vendor_words import WORDS, explain
-from .wrong_words import check_command, check_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -278,6 +276,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             return _parse(build_parser([command]), argv)
         except SettingError:
             pass  # the whole parser says it better
+    from .wrong_words import check_command, check_options
+
     parser = build_parser()
     check_options(argv, _COMMANDS)
     check_command(_settings_parser({}).parse_known_args(argv)[1], _COMMANDS)
@@ -287,8 +287,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     words = [*getattr(args, "nodes", ()), *rest]
-    if named := next((word for word in words if word in WORDS), None):
-        raise SettingError(explain(named))
+    if words:
+        from .vendor_words import WORDS, explain
+
+        if named := next((word for word in words if word in WORDS), None):
+            raise SettingError(explain(named))
     if rest and "nodes" in args and not any(word.startswith("-") for word in rest):
         args.nodes += rest  # argparse takes no second group of them, after an option
     elif rest:

@@ -49,6 +49,7 @@ class Bank:
         "backend_name",
         "board",
         "closed",
+        "expander",
         "lock",
         "names",
         "was_set_up",
@@ -67,6 +68,8 @@ class Bank:
         self.backend = backend
         self._directions = backend if isinstance(backend, SupportsDirections) else None
         self._record = backend if isinstance(backend, SupportsRecord) else None
+        self.expander = backend if board.expander and isinstance(backend, SupportsSetUp) else None
+        """The backend, where its bank may lose the set-up that it needs: with its power."""
         self.altered: dict[str, bool] = {}
         """The nodes and functions that something else has changed, and whether they are on."""
         self.backend_name = backend_name or type(backend).__name__

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat import validate
 from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
 from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
-from rpi_clusterhat.hardware.backend import SupportsSetUp
 
 from .states import State, Trigger, after
 
@@ -172,9 +171,9 @@ class Inventory:
 
     def _lost_power(self, index: int) -> bool:
         bank = self.banks[index]
-        if not (bank.board.expander and isinstance(bank.backend, SupportsSetUp)):
+        if bank.expander is None:
             return False
-        was_set_up, bank.was_set_up = bank.was_set_up, bank.backend.is_set_up
+        was_set_up, bank.was_set_up = bank.was_set_up, bank.expander.is_set_up
         if not was_set_up or bank.was_set_up:
             return False
         self.announce(PowerLost(index))
