@@ -67,6 +67,13 @@ def _read_path(value: str) -> str:
     return os.path.expanduser(text(value))
 
 
+def _read_folder(value: str) -> str:
+    folder = _read_path(value)
+    if not os.path.isabs(folder):  # it would be another one in another working folder
+        raise ValueError("the whole path of a folder, from / on")
+    return folder
+
+
 OPTIONS: Mapping[str, Option] = {
     option.name: option
     for option in (
@@ -84,7 +91,7 @@ OPTIONS: Mapping[str, Option] = {
             flags=("-o", "--option"),
         ),
         Option("spacing", seconds(_SPACING_MOST), DEFAULT_SPACING, "between two power-ups", "SECONDS"),
-        Option("lock_dir", Parser(_read_path), None, "folder of the locks that processes share", "FOLDER"),
+        Option("lock_dir", Parser(_read_folder), None, "folder of the locks that processes share", "FOLDER"),
     )
 }
 """The settings that have one value for a cluster or for each board. ``boards`` is beside them in a file."""

@@ -167,6 +167,10 @@ def test_a_wrong_variable(load: Load, env: dict[str, str], text: str) -> None:
         ({"board": 2.3}, "Invalid value for board: 2.3: expected text"),
         ({"rail": True}, "Invalid value for rail: True: expected text"),
         ({"lock_dir": ["/run"]}, "Invalid value for lock_dir: ['/run']: expected text"),
+        (
+            {"lock_dir": "locks"},
+            "Invalid value for lock_dir: 'locks': expected the whole path of a folder, from / on",
+        ),
         ({"backend": b"sim"}, "Invalid value for backend: b'sim': expected text"),
         ({"nodes": 2.0}, "Invalid value for nodes: 2.0: expected a whole number from 1 to 4"),
     ],
