@@ -133,7 +133,9 @@ def test_nothing_is_left_when_the_terminal_is_closed() -> None:
 def test_nothing_is_left_when_the_terminal_of_make_is_closed(tmp_path: Path, ignored: str) -> None:
     """make alone is told of that, and waits for what it has started."""
     (tmp_path / "Makefile").write_text(f"serve:\n\t{shlex.join(SERVE)}\n")
-    make = ["sh", "-c", f'{ignored}exec make -f "$1"', "sh", str(tmp_path / "Makefile")]
+    # These tests may run below a make, whose options are not meant for this one.
+    alone = ["env", "--unset=MAKEFLAGS", "--unset=MFLAGS", "--unset=MAKELEVEL"]
+    make = [*alone, "sh", "-c", f'{ignored}exec make -f "$1"', "sh", str(tmp_path / "Makefile")]
     with running(make) as (_, terminal, below, _):
         assert len(below) == 2
         hang_up(terminal)

@@ -59,13 +59,17 @@ def build(root: str, hidden: list[str], run: str | None, shared: str | None) -> 
 
 
 def open_to_all(root: str, folder: str) -> None:
-    """Lets ordinary users reach a folder that lies in a private one, such as a Python in root's home."""
+    """Lets ordinary users reach a folder that lies in a private one, or where the copy has one of its own.
+
+    A Python in root's home is such a folder, and a checkout in /tmp.
+    """
     private = ""
     for above in map(str, Path(folder).parents):
         if not os.stat(above).st_mode & 0o001:
             private = above
-    if private:
-        if not os.path.ismount(root + private):
+    if private or folder.split("/")[1] in OWN:
+        if private and not os.path.ismount(root + private):
+            os.makedirs(root + private, exist_ok=True)
             mount("-t", "tmpfs", "-o", "mode=755", "cover", root + private)
         os.makedirs(root + folder, exist_ok=True)
         mount("--bind", folder, root + folder)
