@@ -7,7 +7,7 @@ moment would be held for ever in the child.
 from __future__ import annotations
 
 import os
-import weakref
+from _weakref import ref  # weakref itself takes longer to import than all that is done here
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["after_fork"]
 
-_renewals: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
+_renewals: dict[int, tuple[ref[Any], Callable[[Any], object]]] = {}
+"""By the owner's id, which no other object has as long as the owner lives."""
 
 
 def after_fork(owner: _T, renew: Callable[[_T], object]) -> None:
@@ -30,12 +31,19 @@ def after_fork(owner: _T, renew: Callable[[_T], object]) -> None:
         owner: What is renewed.
         renew: Renews it. It must not wait for a lock that the parent may have held.
     """
-    _renewals[owner] = renew
+    number = id(owner)
+
+    def forget(_: ref[_T]) -> None:
+        _renewals.pop(number, None)
+
+    _renewals[number] = ref(owner, forget), renew
 
 
 def _renew() -> None:
-    for owner, renew in list(_renewals.items()):
-        renew(owner)
+    for refers, renew in list(_renewals.values()):
+        owner = refers()
+        if owner is not None:
+            renew(owner)
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, copy_context
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,27 +12,35 @@ if TYPE_CHECKING:
     from rpi_clusterhat.errors import LockError, LockTimeoutError
 
     _T = TypeVar("_T")
+    Missed = list[LockError | LockTimeoutError] | None
 
-__all__ = ["MISSED", "going_ahead"]
-
-MISSED: ContextVar[list[LockError | LockTimeoutError] | None] = ContextVar("missed", default=None)
-"""Where it is told why locks could not be had; None where an operation may fail for want of a lock."""
+__all__ = ["HERE", "call"]
 
 
-def going_ahead(access: Callable[[], _T], missed: list[LockError | LockTimeoutError]) -> _T:
-    """Calls a function in which `FileLock.hold` goes ahead without a lock that it cannot get.
+class _Here(threading.local):
+    """What holds in a thread."""
+
+    missed: Missed = None
+    """Where it is told why locks could not be had; None where it may fail for want of a lock."""
+
+
+HERE = _Here()
+
+
+def call(access: Callable[[], _T], missed: Missed) -> _T:
+    """Calls a function that may hold a `FileLock`.
 
     Args:
         access: The function.
-        missed: Gets why locks could not be had.
+        missed: None where a lock that cannot be had is an error. Else it goes ahead without, and this gets
+            why.
 
     Returns:
         What the function returns.
     """
-
-    def work() -> _T:
-        MISSED.set(missed)
+    before = HERE.missed
+    HERE.missed = missed
+    try:
         return access()
-
-    # In a context of its own, which ends with the call: a Ctrl-C at no line can leave this in force.
-    return copy_context().run(work)
+    finally:  # a Ctrl-C just here leaves it in force, until the next call says what holds
+        HERE.missed = before

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.clock import SYSTEM, Clock
 from rpi_clusterhat.errors import LockError, LockTimeoutError
 
-from .going_ahead import MISSED
+from .going_ahead import HERE
 from .lock_files import SharedFile, lock_error
 from .lock_record import RECORD_SIZE, load_record, lock_path
 
@@ -81,7 +81,7 @@ class FileLock:
             LockTimeoutError: Another holder has kept it for the whole time-out.
             LockError: The file cannot be opened or made, or others could forge it.
         """
-        missed = MISSED.get()
+        missed = HERE.missed
         try:
             file = self._take(self._timeout if missed is None else min(self._timeout, _HURRY))
         except (LockError, LockTimeoutError) as error:
@@ -146,7 +146,7 @@ class FileLock:
         assert len(record) <= RECORD_SIZE
         file = self._held
         if file is None:
-            assert MISSED.get(), "a record is stored by who holds the lock"
+            assert HERE.missed, "a record is stored by who holds the lock"
             return
         try:
             os.pwrite(file.fd, record.ljust(RECORD_SIZE), 0)

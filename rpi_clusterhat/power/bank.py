@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import BackendError, ClusterHatError, LevelsNotHeldError
+from rpi_clusterhat.hardware import going_ahead
 from rpi_clusterhat.hardware.backend import (
     SupportsDirections,
     SupportsRecord,
@@ -16,7 +17,6 @@ from rpi_clusterhat.hardware.backend import (
     SupportsSimulation,
 )
 from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
-from rpi_clusterhat.hardware.going_ahead import going_ahead
 from rpi_clusterhat.hardware.open_board import open_board
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Bank:
 
     def _call(self, access: Callable[[], _T], missed: Missed) -> _T:
         try:
-            return access() if missed is None else going_ahead(access, missed)
+            return going_ahead.call(access, missed)
         except ClusterHatError:
             raise
         except OSError as error:

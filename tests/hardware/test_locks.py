@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rpi_clusterhat.errors import LockError, LockTimeoutError
-from rpi_clusterhat.hardware.going_ahead import going_ahead
+from rpi_clusterhat.hardware import going_ahead
 from rpi_clusterhat.hardware.locks import FileLock, Patience
 from rpi_clusterhat.testing import FakeClock
 from tests.hardware.odd_files import in_place_of, no_space
@@ -133,7 +133,7 @@ def test_what_must_not_fail_goes_ahead_without_a_lock_that_cannot_be_had(tmp_pat
             lock.store(b"worth nothing")
             return "done"
 
-    assert going_ahead(store, missed) == "done"
+    assert going_ahead.call(store, missed) == "done"
     assert [type(error) for error in missed] == [LockError]
     assert lock.load() == b""
     with pytest.raises(LockError):
@@ -144,7 +144,7 @@ def test_what_must_not_fail_waits_for_a_holder_but_not_for_long(path: str) -> No
     clock = FakeClock()
     missed: Missed = []
     with FileLock(path).hold():
-        going_ahead(FileLock(path, timeout=60.0, clock=clock).hold().__enter__, missed)
+        going_ahead.call(FileLock(path, timeout=60.0, clock=clock).hold().__enter__, missed)
     assert [type(error) for error in missed] == [LockTimeoutError]
     assert clock.now() == pytest.approx(1002.0, abs=0.01)
 
@@ -156,7 +156,7 @@ def test_what_must_not_fail_still_takes_a_lock_that_can_be_had(path: str) -> Non
         with FileLock(path).hold(), pytest.raises(LockTimeoutError):
             other(path)
 
-    going_ahead(hold, missed)
+    going_ahead.call(hold, missed)
     assert missed == []
 
 
@@ -165,9 +165,18 @@ def test_an_interruption_ends_the_going_ahead(path: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        going_ahead(interrupted, [])
+        going_ahead.call(interrupted, [])
     with FileLock(path).hold(), pytest.raises(LockTimeoutError), FileLock(path, timeout=0.0).hold():
         pytest.fail("two hold it")
+
+
+def test_one_that_was_left_in_force_ends_with_the_next_call(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a Ctrl-C at its very end."""
+    monkeypatch.setattr(going_ahead.HERE, "missed", [])
+    with FileLock(path).hold(), pytest.raises(LockTimeoutError):
+        going_ahead.call(FileLock(path, timeout=0.0).hold().__enter__, None)
 
 
 def other(path: str) -> None:
