@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from _weakref import ref  # weakref itself takes longer to import than all that is done here
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ def after_fork(owner: _T, renew: Callable[[_T], object]) -> None:
         renew: Renews it. It must not wait for a lock that the parent may have held.
     """
     number = id(owner)
-
-    def forget(_: ref[_T]) -> None:
-        _renewals.pop(number, None)
-
-    _renewals[number] = ref(owner, forget), renew
+    # Forgotten by the dictionary itself: Python drops a Ctrl-C that meets a finalizer of ours.
+    _renewals[number] = ref(owner, partial(_renewals.pop, number)), renew
 
 
 def _renew() -> None:
