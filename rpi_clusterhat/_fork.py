@@ -38,10 +38,16 @@ def after_fork(owner: _T, renew: Callable[[_T], object]) -> None:
 
 
 def _renew() -> None:
+    failed: Exception | None = None
     for refers, renew in list(_renewals.values()):
         owner = refers()
-        if owner is not None:
-            renew(owner)
+        try:
+            if owner is not None:
+                renew(owner)
+        except Exception as error:  # noqa: BLE001 - the others' locks must be free all the same
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks

@@ -15,8 +15,9 @@ def setup_command() -> str:
 
     It has the whole path of the command, since sudo looks for commands in the system's folders only.
     """
-    beside = os.path.join(os.path.dirname(sys.executable), _NAME)
-    if os.access(beside, os.X_OK):
+    # An interpreter that is embedded in a program may have no path.
+    beside = os.path.join(os.path.dirname(sys.executable or ""), _NAME)
+    if sys.executable and os.access(beside, os.X_OK):
         import shlex
 
         return f"sudo {shlex.quote(beside)} setup"

@@ -99,6 +99,8 @@ class I2CBackend:
     def read(self) -> dict[int, bool]:
         """Reads the levels at the pins, in two transactions that write nothing.
 
+        There is a third one where a line is not as it was left.
+
         A loss of power is no error here: `is_set_up` is False then.
 
         Returns:
@@ -114,6 +116,9 @@ class I2CBackend:
         self._altered = left.altered(pins, self._direction) if self.is_set_up else 0
         if self._altered and self._record.load() != left:
             self._altered = 0  # another program of this library has switched meanwhile: the next read tells
+        if self._altered:  # a pin that does not follow its output is no other program's doing
+            output = self._registers.get(OUTPUT)
+            self._altered &= output ^ left.levels | self._direction
         return {offset: bool(pins >> offset & 1) for offset in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:

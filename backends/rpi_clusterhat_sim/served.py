@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from rpi_clusterhat.clock import SYSTEM
+from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.hardware.lock_files import LOCKS_ARE_SHARED, SharedFile, lock_range
 from rpi_clusterhat.hardware.locks import RETRY, Patience
 
@@ -33,20 +34,27 @@ class Served:
     def claim(self, node: str) -> SharedFile | None:
         """Says that a node is served until what this returns is closed.
 
-        None where the system cannot tell other processes. Raises `LockError`.
+        It is None where others cannot be told: the folder may only be read, say. What listens then is seen to
+        end a moment after the power is cut.
         """
         if not LOCKS_ARE_SHARED:
             return None
-        file = SharedFile(self._path, guarded=False)
-        while not lock_range(file, fcntl.F_RDLCK, _byte(node), 1):
-            SYSTEM.sleep(RETRY)  # another is just looking
+        try:
+            file = SharedFile(self._path, guarded=False)
+            while not lock_range(file, fcntl.F_RDLCK, _byte(node), 1):
+                SYSTEM.sleep(RETRY)  # another is just looking
+        except LockError:
+            return None
         return file
 
     def await_end(self, nodes: Collection[str]) -> None:
         """Waits until nothing of these nodes answers any more, whoever serves them; for a second at most."""
         if not (nodes and LOCKS_ARE_SHARED and os.path.exists(self._path)):
             return
-        file = SharedFile(self._path, guarded=False)
+        try:
+            file = SharedFile(self._path, guarded=False)
+        except LockError:  # nobody can have claimed anything
+            return
         try:
             patience = Patience(SYSTEM)
             for node in nodes:

@@ -37,6 +37,9 @@ _UDEV_POLL = 0.01
 _LOCK = 10.0
 """Seconds to wait for another program of this library, which may itself be waiting for udev."""
 
+_BRIEF = 0.5
+"""Seconds to wait for it where nothing is lost without it."""
+
 _PAUSES = (0.01, 0.05)
 """Seconds between tries where an expander's bus fails or another program unexports a line in between."""
 _TRANSIENT = (errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENXIO, errno.EAGAIN)
@@ -87,6 +90,7 @@ class SysfsBackend:
         # Between seeing that a line is an input and unexporting it, no other program may make it an output.
         name = f"sysfs.{chip.label}.{chip.base}"
         self._lock = request.lock(name, timeout=_LOCK)
+        self._brief_lock = request.lock(name, timeout=_BRIEF)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"exported={sorted(self._exported)}"
@@ -116,7 +120,7 @@ class SysfsBackend:
         # An input that stays exported does no harm, so nothing here is worth an error.
         with suppress(OSError):
             if exported:
-                with self._lock.hold():
+                with self._brief_lock.hold():
                     for offset in exported:
                         self._unexport_input(offset)
 

@@ -45,9 +45,8 @@ class SharedFile:
 
     def __init__(self, path: str, *, guarded: bool = True) -> None:
         self.path = path
-        if guarded:
-            _check_folder(os.path.dirname(path))
-        self.fd = _open(path, 0o660 if guarded else 0o666)
+        mode = _checked(os.path.dirname(path)) if guarded else 0
+        self.fd = _open(path, mode if guarded else 0o666)
         # A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
         # locks of a parent that was killed.
         after_fork(self, SharedFile.close)
@@ -68,7 +67,8 @@ class SharedFile:
     __del__ = close
 
 
-def _check_folder(folder: str) -> None:
+def _checked(folder: str) -> int:
+    """The mode of files in a lock folder: the group has a part in them where it has one in the folder."""
     try:
         found = os.stat(folder)
     except OSError as error:
@@ -87,6 +87,7 @@ def _check_folder(folder: str) -> None:
             f"the lock folder {folder} belongs to another user, who could hold up or forge the locks in it: "
             f"{_remedy(folder, f'give it to root (chown root {folder})')}",
         )
+    return 0o660 if found.st_mode & 0o020 else 0o600
 
 
 def _is_ours(group: int) -> bool:

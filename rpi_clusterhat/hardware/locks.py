@@ -138,7 +138,8 @@ class FileLock:
         """Replaces the record, in the block of `hold`.
 
         It never fails: where the record cannot be kept, such as on a full file system, there is none then.
-        Nor is there one where `hold` went ahead without the lock.
+        Where `hold` went ahead without the lock, the record is replaced all the same if the file can be
+        written: an old one would tell of what is not so any more.
 
         Args:
             record: At most `RECORD_SIZE` bytes.
@@ -147,6 +148,12 @@ class FileLock:
         file = self._held
         if file is None:
             assert HERE.missed, "a record is stored by who holds the lock"
+            with suppress(OSError):
+                fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    os.pwrite(fd, record.ljust(RECORD_SIZE), 0)
+                finally:
+                    os.close(fd)
             return
         try:
             os.pwrite(file.fd, record.ljust(RECORD_SIZE), 0)

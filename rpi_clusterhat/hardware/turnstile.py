@@ -184,12 +184,13 @@ class LocalTurnstile:
     def __init__(self) -> None:
         self._renew()
         after_fork(self, LocalTurnstile._renew)
-        # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C leaves it to nobody.
-        self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
         self.record = b""
 
     def _renew(self) -> None:
+        """In a forked child nobody waits: those who did are the parent's."""
         self._lock = threading.Lock()
+        # As a kernel's lock ends with its file, a place ends with its ticket: a Ctrl-C leaves it to nobody.
+        self._queue: weakref.WeakKeyDictionary[_LocalTicket, None] = weakref.WeakKeyDictionary()
 
     def join(self) -> Ticket:
         ticket = _LocalTicket(self)

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import validate
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
 from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 
@@ -94,6 +95,16 @@ class Inventory:
         self._closed = False
         self._outbox: deque[Event] = deque()
         self._subscribers: list[Callable[[Event], object]] = []
+        after_fork(self, Inventory._leave_to_the_parent)
+
+    def _leave_to_the_parent(self) -> None:
+        """In a forked child no operation is under way: those that were are the parent's."""
+        for entry in self.entries.values():
+            entry.waiting.clear()
+            entry.asked_by = None
+            if entry.state is State.QUEUED:
+                entry.state = after(entry.state, Trigger.CANCEL)
+        self._outbox.clear()
 
     def by_board(self, nodes: Iterable[str]) -> dict[int, list[NodeEntry]]:
         """The entries of these nodes, by the index of their board."""

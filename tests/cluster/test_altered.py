@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import LinesAltered, PowerLost, State, StateChanged
+from rpi_clusterhat.hardware.locks import FileLock, lock_path
 from tests.cluster.looking import ALL, IDLE, seen
 
 if TYPE_CHECKING:
@@ -135,3 +136,29 @@ def test_a_board_whose_backend_keeps_no_record_tells_nothing(lab: Lab) -> None:
     assert hat.status().boards[0].altered == ()
     assert "altered" not in hat.status().as_dict()["boards"][0]
     assert events == [StateChanged("p1", State.ON, State.OFF, "outside")]
+
+
+def test_a_short_is_no_other_program(lab: Lab) -> None:
+    """The output is as it was left: only the pin does not follow."""
+    expander = lab.expander()
+    hat = lab.hat(expander)
+    hat.on("p2")
+    events = seen(hat)
+    expander.stuck[1] = False
+    for operation in (hat.on, hat.off):
+        hat.status()
+        operation("p1")
+        assert hat.status().boards[0].altered == ()
+    assert not any(isinstance(event, LinesAltered) for event in events)
+
+
+def test_an_off_without_the_lock_is_no_other_program(lab: Lab) -> None:
+    expander = lab.expander()
+    hat = lab.hat(expander)
+    hat.on("p1", "p2")
+    with FileLock(lock_path(lab.lock_dir, "i2c-1-20")).hold():
+        hat.off("p1")
+    for again in (hat, lab.hat(expander)):
+        events = seen(again)
+        assert again.status().boards[0].altered == ()
+        assert not any(isinstance(event, LinesAltered) for event in events)

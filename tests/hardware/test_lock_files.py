@@ -59,6 +59,7 @@ def refused(path: str) -> str:
 def test_the_group_may_take_part_and_others_only_where_nobody_is_harmed(
     path: str, umask: int, guarded: bool
 ) -> None:
+    os.chmod(os.path.dirname(path), 0o2770)
     before = os.umask(umask)
     try:
         with FileLock(path, guarded=guarded).hold():
@@ -67,6 +68,14 @@ def test_the_group_may_take_part_and_others_only_where_nobody_is_harmed(
         os.umask(before)
     assert stat.S_IMODE(os.stat(path).st_mode) == (0o660 if guarded else 0o666)
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)], "no draft is left"
+
+
+def test_in_a_folder_of_ones_own_they_are_nobody_elses(path: str) -> None:
+    """The group of the user may be that of all users."""
+    os.chmod(os.path.dirname(path), 0o755)
+    with FileLock(path).hold():
+        pass
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
 @root_only
@@ -158,6 +167,8 @@ def test_where_the_systems_folder_is_missing_the_command_that_makes_it_is_named(
     assert "run 'sudo rpi-clusterhat setup', or in a container share" in refused(path)
     command.touch(0o755)
     assert f"run 'sudo {command} setup', or in a container share" in refused(path)
+    monkeypatch.setattr("sys.executable", None)  # as in a program that has Python embedded
+    assert "run 'sudo rpi-clusterhat setup'" in refused(path)
     assert DEFAULT_LOCK_DIR == "/run/rpi-clusterhat"
 
 

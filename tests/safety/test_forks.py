@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rpi_clusterhat import Cluster, NodePool, PoolClosedError, State, TcpProbe
+from rpi_clusterhat import Cluster, NodePool, PoolClosedError, State, TcpProbe, WaitingForRail
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.hardware.turnstile import LocalTurnstile
 from rpi_clusterhat.nodes.probes import Probe, Verdict
 from rpi_clusterhat.testing import FakeClock, FakeExpander
@@ -146,6 +148,59 @@ def test_a_child_of_a_child(tmp_path: Path) -> None:
         assert ends(Child(grandchild)) == 0
 
     assert ends(Child(child)) == 0
+
+
+def test_who_waits_in_the_parent_does_not_wait_in_a_child() -> None:
+    clock = FakeClock(by_hand=True)
+    with Cluster.open(backend="sim", clock=clock) as hat:
+        hat.on("p1")
+        waits = threading.Event()
+        hat.subscribe(lambda event: waits.set() if isinstance(event, WaitingForRail) else None)
+
+        class Waits(threading.Thread):
+            def run(self) -> None:
+                hat.on("p2")
+
+        def sleep(_: float) -> None:
+            time.sleep(0.01)
+
+        vars(clock)["sleep"] = sleep
+        thread = Waits()
+        thread.start()
+        waits.wait(10)
+
+        def in_the_child() -> None:
+            hat.off("all")
+            assert hat["p2"].state is State.OFF
+            del vars(clock)["sleep"]
+            clock.advance(5.0)
+            hat.on("p3")
+            assert hat["p3"].powered
+
+        assert ends(Child(in_the_child)) == 0
+        clock.advance(5.0)
+        thread.join()
+        assert hat["p2"].powered
+
+
+def test_one_renewal_that_fails_keeps_no_other_from_being_made() -> None:
+    class Owner:
+        renewed = False
+
+        def renew(self) -> None:
+            self.renewed = True
+
+        def fail(self) -> None:
+            raise OSError("no more files")
+
+    first, second = Owner(), Owner()
+    after_fork(first, Owner.fail)
+    after_fork(second, Owner.renew)
+
+    def in_the_child() -> None:
+        assert second.renewed
+
+    assert ends(Child(in_the_child)) == 0
 
 
 class Up(Probe):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import threading
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat_sim import serving
+from rpi_clusterhat.errors import LockError
+from rpi_clusterhat_sim import served, serving
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
 from rpi_clusterhat_sim.service import Echo
@@ -189,3 +191,18 @@ def test_nothing_is_read_while_nothing_happens(state: StateFile, monkeypatch: py
         until(lambda: len(looks) == 2)  # by `add`, and the first of the thread
         threading.Event().wait(6 * INTERVAL)
         assert len(looks) == 2
+
+
+def test_a_node_is_served_also_where_others_cannot_be_told(
+    state: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that may only be read."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LockError(errno.EACCES, "no permission")
+
+    backend = SimBackend(state, LINES)
+    backend.write({0: True})
+    monkeypatch.setattr(served, "SharedFile", refuse)
+    with Servers(state, ["p1"]) as servers:
+        until(lambda: answers(servers.address("p1")))
