@@ -71,6 +71,8 @@ class I2CBackend:
         self._record = Record(partial(request.record, name))
         self._direction: int | None = None
         self._altered = 0
+        self._pins = 0
+        """Those after the last switch: a line that does not follow is no other program's doing."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -99,8 +101,6 @@ class I2CBackend:
     def read(self) -> dict[int, bool]:
         """Reads the levels at the pins, in two transactions that write nothing.
 
-        There is a third one where a line is not as it was left.
-
         A loss of power is no error here: `is_set_up` is False then.
 
         Returns:
@@ -116,9 +116,6 @@ class I2CBackend:
         self._altered = left.altered(pins, self._direction) if self.is_set_up else 0
         if self._altered and self._record.load() != left:
             self._altered = 0  # another program of this library has switched meanwhile: the next read tells
-        if self._altered:  # a pin that does not follow its output is no other program's doing
-            output = self._registers.get(OUTPUT)
-            self._altered &= output ^ left.levels | self._direction
         return {offset: bool(pins >> offset & 1) for offset in self._lines}
 
     def write(self, levels: Mapping[int, bool]) -> None:
@@ -151,12 +148,12 @@ class I2CBackend:
                 self._refuse_against_link()
             begun = self._record.begin(lock, mask)
             try:
-                value, direction = self._switch(mask, wanted)
+                direction = self._switch(mask, wanted)
             except StuckLineError:
                 if unprotects:  # perhaps the link, which a PCA9554 cannot tell: not to be driven against
                     self._registers.update(OUTPUT, lambda output: output | WRITE_PROTECT)
                 raise
-            self._record.end(lock, begun, value, direction, self._altered)
+            self._record.end(lock, begun, self._pins, direction, self._altered)
 
     def _refuse_against_link(self) -> None:
         from .link import pull_ups, refuse_low
@@ -164,8 +161,8 @@ class I2CBackend:
         if (pull_ups(self._registers) or 0) & WRITE_PROTECT:
             raise refuse_low(self._registers)
 
-    def _switch(self, mask: int, wanted: int) -> tuple[int, int]:
-        """Writes levels until they stay. Returns the output and the direction register."""
+    def _switch(self, mask: int, wanted: int) -> int:
+        """Writes levels until they stay. Returns the direction register."""
         for may_repeat in (True, True, False):
             value = self._registers.update(OUTPUT, lambda output: output & ~mask | wanted)
             direction = self._look()
@@ -176,7 +173,7 @@ class I2CBackend:
             # A program without a lock may have written back what was there before.
             if self._confirm(value, mask, may_repeat=may_repeat):
                 break
-        return value, direction
+        return direction
 
     def set_up(self, levels: Mapping[int, bool]) -> None:
         """Gives the outputs their levels, then makes all eight pins outputs, and reads them back.
@@ -220,7 +217,7 @@ class I2CBackend:
             self._undo_if_torn((OUTPUT, value), *([] if pulled is None else [(PULL_UPS, pulled)]))
             direction = self._look()
             self._confirm(value, mask)
-            self._record.end(lock, begun, value, direction, 0)
+            self._record.end(lock, begun, self._pins, direction, 0)
 
     def close(self) -> None:
         """Closes the bus; the expander keeps its levels. May be called again."""
@@ -270,7 +267,8 @@ class I2CBackend:
 
     def _confirm(self, value: int, mask: int, *, may_repeat: bool = False) -> bool:
         """Whether the pins show what was written; False where it ``may_repeat`` what was undone."""
-        if not (self._registers.get(INPUT) ^ value) & mask:
+        self._pins = self._registers.get(INPUT)
+        if not (self._pins ^ value) & mask:
             return True
         self._look()  # a line that has lost its power is no stuck line
         wrong = (self._registers.get(OUTPUT) ^ value) & mask
@@ -278,7 +276,8 @@ class I2CBackend:
             return False
         advice = "another program switches them at the same time, and undoes it: end that"
         if not wrong:
-            wrong = (self._registers.get(INPUT) ^ value) & mask  # nor is a slow edge
+            self._pins = self._registers.get(INPUT)
+            wrong = (self._pins ^ value) & mask  # nor is a slow edge
             self._look()
             advice = "look for a short or for something else that drives them"
         if not wrong:

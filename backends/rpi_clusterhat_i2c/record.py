@@ -76,7 +76,7 @@ class Record:
         note = self.load()
         return self._store(lock, note.number, note.known & ~lines, note.levels)
 
-    def end(self, lock: FileLock, begun: Note, output: int, direction: int, told: int) -> None:
+    def end(self, lock: FileLock, begun: Note, pins: int, direction: int, told: int) -> None:
         """Notes how the lines were left.
 
         A line that was altered without anybody having been told stays as it was noted: the next read shows
@@ -85,13 +85,13 @@ class Record:
         Args:
             lock: The lock, held.
             begun: What `begin` returned.
-            output: The output register.
+            pins: The levels at the pins, by which a line that does not follow is not altered by anybody.
             direction: The direction register.
             told: The lines that were altered, as the last read showed.
         """
         kept = begun.known & ~told
         driven = ~direction & 0xFF
-        self._store(lock, begun.number, kept | driven, begun.levels & kept | output & ~kept)
+        self._store(lock, begun.number, kept | driven, begun.levels & kept | pins & ~kept)
 
     @staticmethod
     def _store(lock: FileLock, number: int, known: int, levels: int) -> Note:

@@ -138,18 +138,16 @@ def test_a_board_whose_backend_keeps_no_record_tells_nothing(lab: Lab) -> None:
     assert events == [StateChanged("p1", State.ON, State.OFF, "outside")]
 
 
-def test_a_short_is_no_other_program(lab: Lab) -> None:
-    """The output is as it was left: only the pin does not follow."""
+def test_a_short_is_told_once_and_not_after_each_switch(lab: Lab) -> None:
     expander = lab.expander()
     hat = lab.hat(expander)
     hat.on("p2")
     events = seen(hat)
     expander.stuck[1] = False
-    for operation in (hat.on, hat.off):
-        hat.status()
+    for operation in (hat.on, hat.off, hat.on):
         operation("p1")
         assert hat.status().boards[0].altered == ()
-    assert not any(isinstance(event, LinesAltered) for event in events)
+    assert [event for event in events if isinstance(event, LinesAltered)] == [LinesAltered(0, (), ("p2",))]
 
 
 def test_an_off_without_the_lock_is_no_other_program(lab: Lab) -> None:
