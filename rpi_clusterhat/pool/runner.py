@@ -51,7 +51,7 @@ class Runner:
         self._traffic = traffic
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """The last one begun for each node: what an earlier one has to say does not count any more."""
-        self._others: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._switching: set[str] = set()
         """The nodes that this pool is just switching: it learns from the call how that ended."""
         self._unsubscribe: Callable[[], None] | None = None
@@ -85,7 +85,7 @@ class Runner:
         self._ended = True
         if self._unsubscribe is not None:
             self._unsubscribe()
-        tasks = [*self._tasks.values(), *self._others]
+        tasks = list(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,10 +133,11 @@ class Runner:
             else:
                 self._hand(action)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     def _hand(self, action: Boot | Check | CutPower | BackOff) -> None:
         """One thing at a time for each node: what is newer ends what was begun."""
@@ -144,7 +145,7 @@ class Runner:
         before = self._tasks.get(name)
         if before is not None and before is not asyncio.current_task():
             before.cancel()  # else these are its last words
-        self._tasks[name] = asyncio.get_running_loop().create_task(self._do(action, before))
+        self._tasks[name] = self._spawn(self._do(action, before))
 
     def _abandon(self, name: str) -> None:
         """There is nothing to probe any more."""
