@@ -216,6 +216,7 @@ class PoolMachine(RuleBasedStateMachine):
                 call(name)
             except ClusterHatError:
                 pass  # the bus failed
+        self.cycled_at[name] = self.clock.now()  # switching on may have waited for the rail
 
     async def _switch(self, name: str, *, on: bool) -> None:
         try:
