@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from .text import read
+
 __all__ = ["MODULES", "RULES", "TMPFILES", "read_drop_ins"]
 
 RULES = (
@@ -37,13 +39,5 @@ def read_drop_ins(root: str, folders: tuple[str, ...], suffix: str) -> dict[str,
             continue
         for name in names:
             if name.endswith(suffix) and name not in found:
-                found[name] = (f"{folder}/{name}", _text(f"{root}{folder}/{name}"))
+                found[name] = (f"{folder}/{name}", read(f"{root}{folder}/{name}"))
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -16,6 +16,7 @@ from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 from .drop_ins import MODULES, RULES, TMPFILES, read_drop_ins
 from .facts import Bus, Device, Facts, Place
 from .rules import groups_named
+from .text import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -184,8 +185,4 @@ class Machine:
         return os.path.exists(self.root + path)
 
     def _read(self, path: str) -> str:
-        try:
-            with open(self.root + path, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
-        except OSError:
-            return ""
+        return read(self.root + path)

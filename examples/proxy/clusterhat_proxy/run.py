@@ -222,12 +222,12 @@ def _tell(event: PoolEvent) -> None:
 
 
 def _tell_of_board(boards: int, event: Event) -> None:
-    of_board = (
-        f" of board {event.board + 1}" if boards > 1 and isinstance(event, PowerLost | LockMissed) else ""
-    )
+    if not isinstance(event, PowerLost | LockMissed):
+        return
+    of_board = f" of board {event.board + 1}" if boards > 1 else ""
     if isinstance(event, PowerLost):
         _log.warning("the expander%s lost power, and its nodes with it", of_board)
-    elif isinstance(event, LockMissed):
+    else:
         _log.warning("the power%s is cut without a shared lock: %s", of_board, event.reason)
 
 
