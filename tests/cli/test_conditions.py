@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from tests.conditions import FULL, Condition
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full"),
 ]
 
-TIMEOUT = 60
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "command.md"
 
 WELL = [
@@ -35,18 +32,6 @@ WRONG = {
 """Commands that do not, with their exit codes."""
 
 
-class Condition(NamedTuple):
-    shell: str
-    """What a shell runs, with the command as its arguments."""
-    code: int = 0
-    """The exit code of a command that would succeed."""
-    error: str = ""
-    """What such a command says on standard error."""
-    heard: bool = True
-    """Whether it is seen what is said on standard error."""
-
-
-FULL = "cannot write the output: No space left on device"
 CONDITIONS = {
     "as usual": Condition('"$@"'),
     "output full": Condition('"$@" >/dev/full', 1, FULL),
@@ -69,52 +54,32 @@ CONDITIONS = {
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    """A simulation that no process has to wait for."""
+def config(tmp_path: Path) -> str:
+    """The settings file of a simulation that no process has to wait for."""
     (tmp_path / "locks").mkdir()
-    (tmp_path / "settings.toml").write_text(
-        f'backend = "sim"\nspacing = 0.0\nlock_dir = "{tmp_path}/locks"\n'
-    )
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("RPI_", "PYTHON"))}
-    return {**env, "RPI_CLUSTERHAT_CONFIG": f"{tmp_path}/settings.toml"}
+    file = tmp_path / "settings.toml"
+    file.write_text(f'backend = "sim"\nspacing = 0.0\nlock_dir = "{tmp_path}/locks"\n')
+    return str(file)
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_every_command(name: str, tmp_path: Path, env: dict[str, str]) -> None:
+def test_every_command(name: str, tmp_path: Path, config: str) -> None:
     condition = CONDITIONS[name]
-    wrong = [told for command in (*WELL, *WRONG) if (told := _wrong(command, condition, tmp_path, env))]
+    wrong = [told for command in (*WELL, *WRONG) if (told := _wrong(command, condition, tmp_path, config))]
     assert wrong == []
 
 
-def _wrong(command: str, condition: Condition, place: Path, env: dict[str, str]) -> str | None:
+def _wrong(command: str, condition: Condition, place: Path, config: str) -> str | None:
     """What is not as it should be, if anything."""
-    folder = place / "work"
-    folder.mkdir()
-    read, write = os.pipe()
-    os.close(read)
-    try:
-        done = subprocess.run(
-            ["sh", "-c", condition.shell, "sh", sys.executable, "-m", "rpi_clusterhat", *command.split()],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=write if condition.code == 141 else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    finally:
-        os.close(write)
-        shutil.rmtree(folder)
+    done = condition.run(place, "rpi_clusterhat", command.split(), RPI_CLUSTERHAT_CONFIG=config)
     code = WRONG.get(command, condition.code)
-    said = done.stderr.decode()
     line = re.escape(condition.error) if command in WELL else "(?!internal error).+"
     expected = (
         f"rpi-clusterhat: {line}\n" if condition.heard and (command in WRONG or condition.error) else ""
     )
-    if done.returncode == code and re.fullmatch(expected, said):
+    if done.returncode == code and re.fullmatch(expected, done.stderr):
         return None
-    return f"{command!r} ended with {done.returncode}, not {code}, and said {said!r}"
+    return f"{command!r} ended with {done.returncode}, not {code}, and said {done.stderr!r}"
 
 
 def test_the_exit_codes_are_documented() -> None:

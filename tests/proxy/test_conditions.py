@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conditions import FULL, Condition
 from tests.proxy.running import PATIENCE
 
 if TYPE_CHECKING:
@@ -35,18 +35,6 @@ WRONG = {
 """Commands that fail, with their exit codes."""
 
 
-class Condition(NamedTuple):
-    shell: str
-    """What a shell runs, with the command as its arguments."""
-    code: int = 0
-    """The exit code of a command that would succeed."""
-    error: str = ""
-    """What such a command says on standard error."""
-    heard: bool = True
-    """Whether it is seen what is said on standard error."""
-
-
-FULL = "cannot write the output: No space left on device"
 CONDITIONS = {
     "as usual": Condition('"$@"'),
     "output full": Condition('"$@" >/dev/full', 1, FULL),
@@ -63,27 +51,8 @@ CONDITIONS = {
 }
 
 
-def run(place: Path, shell: str, *argv: str, unread: bool = False) -> subprocess.CompletedProcess[str]:
-    folder = place / "work"
-    folder.mkdir()
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("RPI_", "PYTHON"))}
-    read, write = os.pipe()
-    os.close(read)
-    try:
-        return subprocess.run(
-            ["sh", "-c", shell, "sh", sys.executable, "-m", "clusterhat_proxy", *argv],
-            cwd=folder,
-            env={**env, "RPI_CLUSTERHAT_CONFIG": os.devnull},
-            stdin=subprocess.DEVNULL,
-            stdout=write if unread else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    finally:
-        os.close(write)
-        shutil.rmtree(folder)
+def run(place: Path, condition: Condition, command: str) -> subprocess.CompletedProcess[str]:
+    return condition.run(place, "clusterhat_proxy", command.split(), RPI_CLUSTERHAT_CONFIG=os.devnull)
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
@@ -91,7 +60,7 @@ def test_every_way_to_end_at_once(name: str, tmp_path: Path) -> None:
     condition = CONDITIONS[name]
     well = (*WELL, SERVE) if condition.code else WELL
     for command in (*well, *WRONG):
-        done = run(tmp_path, condition.shell, *command.split(), unread=condition.code == 141)
+        done = run(tmp_path, condition, command)
         line = re.escape(condition.error) if command in well else ".+"
         expected = (
             f"clusterhat-proxy: {line}\n" if condition.heard and (command in WRONG or condition.error) else ""
@@ -119,7 +88,7 @@ def test_it_serves_and_ends_well_where_nobody_hears_of_it(tmp_path: Path, where:
 
 
 def test_too_few_files_are_told_of_at_once(tmp_path: Path) -> None:
-    done = run(tmp_path, 'ulimit -n 200; "$@"', *SERVE.split())
+    done = run(tmp_path, Condition('ulimit -n 200; "$@"'), SERVE)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert (
         "this process may have 200 files open, and the proxy needs 258 at least: raise the limit"
