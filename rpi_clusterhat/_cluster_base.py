@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
+from . import validate
 from ._names import parse_nodes
 from .clock import SYSTEM
 from .errors import BootTimeoutError, NodeNameError, SettingError
@@ -64,9 +65,7 @@ class ClusterBase:
     @classmethod
     def _open(cls, given: Mapping[str, object], config: str | None, clock: Clock) -> Self:
         if not (hasattr(clock, "now") and hasattr(clock, "sleep")):
-            from .validate import invalid
-
-            raise invalid("clock", clock, "a clock, such as FakeClock()")
+            raise validate.invalid("clock", clock, "a clock, such as FakeClock()")
         return cls(open_banks(load_settings(given, config=config), clock), clock)
 
     def __repr__(self) -> str:
@@ -161,8 +160,6 @@ class ClusterBase:
         Returns:
             A function that ends the subscription.
         """
-        from . import validate
-
         return self._inventory.subscribe(validate.function("callback", callback))
 
     def _check_name(self, name: Any) -> str:
@@ -175,8 +172,6 @@ class ClusterBase:
     @staticmethod
     def _check_wait(wait: Wait | None, names: Sequence[str], boot_timeout: float) -> dict[str, Probe]:
         """The probe of each node. Raises `SettingError` before anything is switched."""
-        from . import validate
-
         validate.seconds("boot_timeout", boot_timeout, above=True)
         if wait is None:
             return {}

@@ -45,8 +45,7 @@ class SharedFile:
 
     def __init__(self, path: str, *, guarded: bool = True) -> None:
         self.path = path
-        mode = _checked(os.path.dirname(path)) if guarded else 0
-        self.fd = _open(path, mode if guarded else 0o666)
+        self.fd = _open(path, _checked(os.path.dirname(path)) if guarded else 0o666)
         # A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
         # locks of a parent that was killed.
         after_fork(self, SharedFile.close)

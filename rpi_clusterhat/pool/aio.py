@@ -60,7 +60,8 @@ class AsyncNodePool:
             SettingError: An argument is not what it should be: ``probe`` makes no probes, say.
         """
         validate.instance("cluster", cluster, AsyncCluster, "an open AsyncCluster")
-        settings = _check_settings(PoolSettings() if settings is None else settings)
+        settings = PoolSettings() if settings is None else settings
+        validate.instance("settings", settings, PoolSettings, "PoolSettings")
         _check_helpers(traffic, random)
         self.cluster = cluster
         self.settings = settings
@@ -272,12 +273,6 @@ def _check_exclude(exclude: Any, known: Collection[str]) -> None:
     raise validate.invalid(
         "exclude", cast("object", exclude), f"a set of names of nodes, of {', '.join(known)}"
     )
-
-
-def _check_settings(settings: Any) -> PoolSettings:
-    if not isinstance(settings, PoolSettings):
-        raise validate.invalid("settings", settings, "PoolSettings")
-    return settings
 
 
 def _make_probe(make: Any, name: str) -> Probe:

@@ -20,18 +20,18 @@ from rpi_clusterhat.hardware.boards import DEVICE_TREE, Board, node_names
 from rpi_clusterhat.hardware.open_board import open_board
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     from rpi_clusterhat.clock import Clock
-    from rpi_clusterhat.errors import LockError, LockTimeoutError
     from rpi_clusterhat.hardware.backend import Backend
+    from rpi_clusterhat.hardware.boards import Role
+    from rpi_clusterhat.hardware.going_ahead import Missed
     from rpi_clusterhat.settings import Settings
 
     from .rail import Rail
 
     _T = TypeVar("_T")
-    Missed = list[LockError | LockTimeoutError] | None
 
 __all__ = ["Bank", "open_banks"]
 
@@ -112,9 +112,13 @@ class Bank:
         """
         before, self.altered = self.altered, {}
         if self._record is not None and (offsets := self._record.altered):
-            roles = {**dict(zip(self.names, self.board.power, strict=False)), **self.board.functions}
-            self.altered = {n: role.is_on(levels) for n, role in roles.items() if role.offset in offsets}
+            self.altered = {n: role.is_on(levels) for n, role in self._roles() if role.offset in offsets}
         return {name: on for name, on in self.altered.items() if before.get(name) is not on}
+
+    def _roles(self) -> Iterator[tuple[str, Role]]:
+        """The lines of the nodes and functions, by name."""
+        yield from zip(self.names, self.board.power, strict=False)
+        yield from self.board.functions.items()
 
     def write(self, levels: Mapping[int, bool], missed: Missed = None) -> None:
         """Makes lines outputs with these levels. Raises as `read` does, and errors of locks.
@@ -126,14 +130,12 @@ class Bank:
 
     def set_up(self, levels: Mapping[int, bool], missed: Missed = None) -> None:
         """Sets up a bank that needs it. As `write` otherwise."""
-        assert isinstance(self.backend, SupportsSetUp)
-        self._call(partial(self.backend.set_up, levels), missed)
+        assert self.expander is not None
+        self._call(partial(self.expander.set_up, levels), missed)
         self.written.update(levels)
 
     def close(self) -> Mapping[int, bool] | None:
-        """Gives the lines back once, and says what their pins show then; see `Backend.close`."""
-        if self.closed:
-            return None
+        """Gives the lines back, and says what their pins show then; see `Backend.close`."""
         left = self._call(self.backend.close, None)
         self.closed = True
         return left
@@ -144,10 +146,9 @@ class Bank:
         Args:
             left: What `close` said.
         """
-        roles = [*zip(self.names, self.board.power, strict=False), *self.board.functions.items()]
         on = [
             name
-            for name, role in roles
+            for name, role in self._roles()
             if role.offset in left
             and role.is_on(left)
             and self.written.get(role.offset) is role.level(on=False)
@@ -188,14 +189,13 @@ class _Rails:
         self._lock = threading.Lock()
 
     def get(self, name: str, backend: Backend) -> Rail:
-        # A simulated rail is not the controller's, and no stranger is harmed where it is held up.
-        guarded = not isinstance(backend, SupportsSimulation)
         if isinstance(backend, SupportsSimulation):
-            path = backend.rail_lock(name)
+            # It is not the controller's, and no stranger is harmed where it is held up.
+            path, guarded = backend.rail_lock(name), False
         else:
             from rpi_clusterhat.hardware.lock_record import lock_path
 
-            path = lock_path(self._settings.lock_dir, f"rail-{name}")
+            path, guarded = lock_path(self._settings.lock_dir, f"rail-{name}"), True
         key = f"alone {name}" if path is None else path
         with self._lock:
             if key not in self._rails:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
 from rpi_clusterhat.events import BoardSetUp, LineDriven, LockMissed, State, WaitingForRail
-from rpi_clusterhat.hardware.backend import SupportsSetUp
 from rpi_clusterhat.waiting import Call, Sleep, is_over
 
 from . import plans
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
+    from rpi_clusterhat.hardware.going_ahead import Missed
     from rpi_clusterhat.waiting import Steps
 
-    from .bank import Missed
     from .inventory import Inventory, NodeEntry
     from .rail import Turn
 
@@ -161,7 +160,7 @@ class Operation:
         bank = inventory.banks[step.board]
         with bank.lock:
             pins = inventory.levels(step.board)
-            if bank.was_set_up is False and isinstance(bank.backend, SupportsSetUp):
+            if bank.was_set_up is False:
                 missed: Missed = [] if step.unlocked else None
                 bank.set_up(bank.board.first_levels(pins), missed)
                 self._tell(step.board, missed)

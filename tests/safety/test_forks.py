@@ -157,15 +157,11 @@ def test_who_waits_in_the_parent_does_not_wait_in_a_child() -> None:
         waits = threading.Event()
         hat.subscribe(lambda event: waits.set() if isinstance(event, WaitingForRail) else None)
 
-        class Waits(threading.Thread):
-            def run(self) -> None:
-                hat.on("p2")
-
         def sleep(_: float) -> None:
             time.sleep(0.01)
 
         vars(clock)["sleep"] = sleep
-        thread = Waits()
+        thread = threading.Thread(target=hat.on, args=("p2",))
         thread.start()
         waits.wait(10)
 
