@@ -310,3 +310,30 @@ __all__ = [
     "wait_until_up",
 ]
 __version__: str
+from .errors import (
+    CommandTimeoutError as CommandTimeoutError,
+)
+from .errors import (
+    ConsoleBusyError as ConsoleBusyError,
+)
+from .errors import (
+    ConsoleError as ConsoleError,
+)
+from .errors import (
+    HaltError as HaltError,
+)
+from .errors import (
+    HaltRefusedError as HaltRefusedError,
+)
+from .errors import (
+    HostKeyError as HostKeyError,
+)
+from .errors import (
+    LoginError as LoginError,
+)
+from .errors import (
+    NodeAccessError as NodeAccessError,
+)
+from .nodes.finished import (
+    Finished as Finished,
+)

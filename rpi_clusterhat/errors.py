@@ -182,6 +182,50 @@ class SupersededError(ClusterHatError):
     """
 
 
+# Nodes as computers ---------------------------------------------------------------------------------
+
+
+class NodeAccessError(ClusterHatError):
+    """A node could not be reached as a computer: over its console, by ssh or through a hook.
+
+    The text says what was tried and what came of it.
+    """
+
+
+class ConsoleError(NodeAccessError):
+    """A node's console cannot be used: there is none, it may not be opened, or nothing answers on it."""
+
+
+class ConsoleBusyError(ConsoleError):
+    """Another program holds the console. The text names it, where this user may know."""
+
+
+class LoginError(NodeAccessError):
+    """A node refused the user or the secret. The text names the user, and never the secret."""
+
+
+class HostKeyError(NodeAccessError):
+    """A node's ssh host key is not the one that was seen at the first contact.
+
+    Nothing was sent to it. The text says how to accept the new key, where the change was meant.
+    """
+
+
+class CommandTimeoutError(NodeAccessError, TimeoutError):
+    """A command on a node did not end in time. It may still be running there."""
+
+
+class HaltError(ClusterHatError):
+    """A node was not halted, so that its power was not cut.
+
+    ``off(cut=False)`` raises this where the time for halting ran out or no way of halting worked.
+    """
+
+
+class HaltRefusedError(HaltError):
+    """A guard refused to have a node halted: a job runs on it, say. Its power was not cut."""
+
+
 # Leases ---------------------------------------------------------------------------------------------
 
 
