@@ -7,6 +7,7 @@ generator, which may yield more steps before it lets the error through.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ._frozen import Frozen
@@ -24,6 +25,7 @@ __all__ = [
     "Readable",
     "Sleep",
     "Step",
+    "Together",
     "Writable",
     "call",
     "drive",
@@ -66,7 +68,17 @@ class Call(Frozen):
     """In an event loop: whether a cancellation has to wait until the call has returned."""
 
 
-Step = Sleep | Pause | Readable | Writable | Call
+class Together(Frozen):
+    """Perform the steps of several generators side by side.
+
+    Answer: what each returned, or the `Exception` that it raised, in their order. An interruption is thrown
+    into all of them. With blocking calls, the `Call` of one holds the others up. None may yield a `Together`.
+    """
+
+    several: tuple[Steps[Any], ...]
+
+
+Step = Sleep | Pause | Readable | Writable | Call | Together
 
 if TYPE_CHECKING:
     _T = TypeVar("_T")
@@ -84,10 +96,12 @@ def is_over(generator: Generator[Any, Any, Any]) -> bool:
     return getattr(generator, "gi_frame", None) is None
 
 
-def drive(steps: Steps[_T], clock: Clock = SYSTEM) -> _T:
-    """Performs the steps with blocking calls, and returns what the generator returns."""
+def drive(steps: Steps[_T], clock: Clock = SYSTEM, error: BaseException | None = None) -> _T:
+    """Performs the steps with blocking calls, and returns what the generator returns.
+
+    Where an ``error`` is given, the generator hears of it first.
+    """
     answer: Any = None
-    error: BaseException | None = None
     try:
         while True:
             try:
@@ -135,6 +149,8 @@ async def drive_async(steps: Steps[_T], clock: Clock = SYSTEM) -> _T:
 def _perform(step: Step, clock: Clock) -> Any:
     if isinstance(step, Call):
         return step.function()
+    if isinstance(step, Together):
+        return _perform_together(step, clock)
     if isinstance(step, Sleep):
         return clock.sleep(step.seconds)
     if isinstance(step, Pause):
@@ -147,6 +163,101 @@ def _perform(step: Step, clock: Clock) -> Any:
     return bool(poll.poll(None if step.seconds == float("inf") else max(0.0, step.seconds) * 1000))
 
 
+_SLICE = 0.05
+"""Seconds for which a wait for something real goes on before the clock is asked: it may be another's, which a
+test moves, or one whose sleep a signal ends."""
+
+
+class _Strand:
+    """One of several generators that are driven by one thread."""
+
+    __slots__ = ("_answer", "_error", "due", "outcome", "steps", "wait")
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self.steps = steps
+        self.outcome: Any = None
+        self.wait: Sleep | Pause | Readable | Writable | None = None
+        self.due = 0.0
+        """When the wait ends at the latest: on the clock for a `Sleep`, else on the system's."""
+        self._answer: Any = None
+        self._error: BaseException | None = None
+
+    def advance(self, clock: Clock) -> bool:
+        """Performs steps until there is something to wait for. False once the generator has ended."""
+        while self.wait is None:
+            answer, error = self._answer, self._error
+            self._answer = self._error = None
+            try:
+                step = self.steps.send(answer) if error is None else self.steps.throw(error)
+            except StopIteration as end:
+                self.outcome = end.value
+                return False
+            except Exception as caught:  # noqa: BLE001 - it is this strand's outcome
+                self.outcome = caught
+                return False
+            if isinstance(step, Call | Together):
+                assert isinstance(step, Call)
+                try:
+                    self._answer = step.function()
+                except Exception as caught:  # noqa: BLE001 - for the generator
+                    self._error = caught
+            else:
+                self.wait = step
+                self.due = (clock if isinstance(step, Sleep) else SYSTEM).now() + step.seconds
+        return True
+
+    def answer(self, answer: Any = None) -> None:
+        """Ends the wait."""
+        self._answer, self.wait = answer, None
+
+
+def _perform_together(step: Together, clock: Clock) -> list[Any]:
+    strands = [_Strand(steps) for steps in step.several]
+    try:
+        while waiting := [
+            strand for strand in strands if not is_over(strand.steps) and strand.advance(clock)
+        ]:
+            _await_any(waiting, clock)
+    except BaseException as error:
+        for strand in strands:
+            if not is_over(strand.steps):
+                with suppress(BaseException):  # it says again what all are told
+                    drive(strand.steps, clock, error)
+        raise
+    return [strand.outcome for strand in strands]
+
+
+def _await_any(strands: list[_Strand], clock: Clock) -> None:
+    """Returns when at least one of the waits has been answered, or a moment has passed."""
+    asleep = [strand for strand in strands if isinstance(strand.wait, Sleep)]
+    real = [strand for strand in strands if strand not in asleep]
+    began = clock.now()
+    seconds = max(0.0, min((strand.due for strand in asleep), default=float("inf")) - began)
+    if real:
+        import select
+
+        left = min(strand.due for strand in real) - SYSTEM.now()
+        seconds = min(seconds, _SLICE, max(0.0, left))
+        poll = select.poll()
+        by_fd: dict[int, _Strand] = {}
+        for strand in real:
+            if isinstance(strand.wait, Readable | Writable):
+                by_fd[strand.wait.fd] = strand
+                kind = select.POLLIN if isinstance(strand.wait, Readable) else select.POLLOUT
+                poll.register(strand.wait.fd, kind)
+        for fd, _ in poll.poll(seconds * 1000):
+            by_fd[fd].answer(True)
+        for strand in real:
+            if strand.wait is not None and SYSTEM.now() >= strand.due:
+                strand.answer(False if isinstance(strand.wait, Readable | Writable) else None)
+        seconds -= clock.now() - began
+    if all(strand.wait is not None for strand in strands):
+        clock.sleep(max(0.0, seconds))
+    for strand in asleep:
+        if clock.now() >= strand.due:
+            strand.answer()
+
+
 async def _perform_async(step: Step, clock: Clock) -> Any:
     if isinstance(step, Call):
         return await _call_async(step)
@@ -156,6 +267,9 @@ async def _perform_async(step: Step, clock: Clock) -> Any:
         return await SYSTEM.asleep(step.seconds)
     import asyncio
 
+    if isinstance(step, Together):
+        strands = (drive_async(one, clock) for one in step.several)
+        return await asyncio.gather(*strands, return_exceptions=True)
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[bool] = loop.create_future()
 
