@@ -29,6 +29,7 @@ __all__ = [
     "Parser",
     "Plugin",
     "SupportsDirections",
+    "SupportsHalting",
     "SupportsRecord",
     "SupportsSetUp",
     "SupportsSimulation",
@@ -155,6 +156,42 @@ class SupportsSimulation(Protocol):
 
     def addresses(self) -> Mapping[int, tuple[str, int]]:
         """Host and TCP port where nodes answer, by the offset of the node's line; empty where none do."""
+        ...
+
+
+@runtime_checkable
+class SupportsHalting(Protocol):
+    """A backend through which nodes can be asked to halt, as those of a simulation can.
+
+    Neither method switches a line, and neither waits. Both raise `ValueError` for a line with which the
+    backend was not opened, or on which there is no node, and `ClosedError` after `Backend.close`.
+    """
+
+    def ask_to_halt(self, offset: int) -> None:
+        """Asks the operating system of a node to halt, and returns at once.
+
+        That a node was asked does not mean that it will be down: it may ignore that, or get stuck on the way.
+        One that is halting or has halted already is left at that.
+
+        Args:
+            offset: The line of the node.
+
+        Raises:
+            BackendError: Nobody there listens. The text says why: the node has no power, has not booted, or
+                hangs.
+        """
+        ...
+
+    def has_halted(self, offset: int) -> bool:
+        """Says whether a node is down: nothing runs on it, and nothing writes to its card any more.
+
+        Args:
+            offset: The line of the node.
+
+        Returns:
+            True for a node that has halted and for one without power. False for one that hangs, for it was
+            never seen to end.
+        """
         ...
 
 
