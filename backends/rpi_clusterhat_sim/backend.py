@@ -182,6 +182,16 @@ class SimBackend:
             self._served = served
         return {offset: servers.address(name) for offset, name in self._served.items()}
 
+    def consoles(self) -> dict[int, str]:
+        """None: its nodes are no computers."""
+        self._check_open()
+        return {}
+
+    def ssh_addresses(self) -> dict[int, tuple[str, int]]:
+        """None, as for `consoles`."""
+        self._check_open()
+        return {}
+
     def close(self) -> dict[int, bool] | None:
         if self._closed:
             return None

@@ -28,11 +28,13 @@ __all__ = [
     "Option",
     "Parser",
     "Plugin",
+    "SupportsConsoles",
     "SupportsDirections",
     "SupportsHalting",
     "SupportsRecord",
     "SupportsSetUp",
     "SupportsSimulation",
+    "SupportsSsh",
     "parse_bool",
     "parse_int",
 ]
@@ -191,6 +193,34 @@ class SupportsHalting(Protocol):
         Returns:
             True for a node that has halted and for one without power. False for one that hangs, for it was
             never seen to end.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsConsoles(Protocol):
+    """A backend that knows the serial consoles of its nodes, such as simulated ones that are computers."""
+
+    def consoles(self) -> Mapping[int, str]:
+        """Returns the path of each node's console, by the offset of its line; empty where there is none.
+
+        There need not be anything at a path yet: a console may come and go with the node's power.
+
+        Raises:
+            BackendError: The consoles cannot be made.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsSsh(Protocol):
+    """A backend that knows where its nodes let people in by ssh, as `SupportsConsoles` does of consoles."""
+
+    def ssh_addresses(self) -> Mapping[int, tuple[str, int]]:
+        """Returns host and TCP port, by the offset of the node's line; empty where no node has a server.
+
+        Raises:
+            BackendError: The addresses cannot be had.
         """
         ...
 

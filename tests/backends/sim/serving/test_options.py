@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rpi_clusterhat.errors import ClosedError, SettingError
-from rpi_clusterhat.hardware.backend import OpenRequest, SupportsSimulation
+from rpi_clusterhat.hardware.backend import OpenRequest, SupportsConsoles, SupportsSimulation, SupportsSsh
 from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.serving import Servers
@@ -68,7 +68,15 @@ def test_without_the_option_there_is_nothing(clock: FakeClock, tmp_path: Path) -
     backend = opening(clock, tmp_path, {})()
     assert isinstance(backend, SupportsSimulation)
     assert backend.addresses() == {}
+    assert isinstance(backend, SupportsConsoles)
+    assert backend.consoles() == {}
+    assert isinstance(backend, SupportsSsh)
+    assert backend.ssh_addresses() == {}
     backend.close()
+    with pytest.raises(ClosedError):
+        backend.consoles()
+    with pytest.raises(ClosedError):
+        backend.ssh_addresses()
 
 
 def test_another_service_by_its_name(clock: FakeClock, tmp_path: Path) -> None:
