@@ -1,8 +1,9 @@
-"""What came of a command on a node, and a secret that no text shows."""
+"""What came of a command on a node."""
 
 from __future__ import annotations
 
 from rpi_clusterhat._frozen import Frozen
+from rpi_clusterhat.settings.secret import Secret
 
 __all__ = ["Finished", "Secret"]
 
@@ -19,30 +20,3 @@ class Finished(Frozen):
 
     def __bool__(self) -> bool:
         return self.status == 0
-
-
-class Secret:
-    """A password or passphrase, which neither `str` nor `repr` shows, and which cannot be pickled."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Returns the secret itself: to be sent, and to be kept nowhere."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('…')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._text))
-
-    def __reduce__(self) -> str:
-        raise TypeError("a secret cannot be pickled")

@@ -97,7 +97,7 @@ OPTIONS: Mapping[str, Option] = {
 """The settings that have one value for a cluster or for each board. ``boards`` is beside them in a file."""
 
 _OF_A_BOARD = ("board", "backend", "nodes", "rail", "options")
-_NAMES = (*OPTIONS, "boards")
+_NAMES = (*OPTIONS, "boards", "node")
 _OTHER_VARIABLES = ("config", "boards", "debug")
 
 
@@ -125,6 +125,9 @@ class Settings(Frozen):
     lock_dir: str
     config: Given
     """The TOML file that was read, or None, and what named it."""
+    node: Sequence[Layer]
+    """What each place sets in its table ``node``, the first to count first: for
+    `rpi_clusterhat.settings.nodes.node_settings`."""
     origins: Mapping[str, Origin]
     """Where the settings of all boards come from, by name; without those that nobody set."""
 
@@ -161,8 +164,7 @@ def load_settings(
     """
     env = os.environ if env is None else env
     line = dict(command_line or {})
-    for warning in unknown_variables(ENV_PREFIX, (*OPTIONS, *_OTHER_VARIABLES), env):
-        warn(warning)
+    of_nodes = _check_variables(env, warn)
     file = _config_file(line.pop("config", None), config, env)
     layers = [
         _checked({k: Given(v, Origin("argument")) for k, v in code.items() if v is not None}),
@@ -171,11 +173,30 @@ def load_settings(
         _checked(_from_toml(file)),
         _checked(from_vendor_file(vendor_file, warn)),
     ]
+    if of_nodes:
+        from .nodes import nodes_from_environment
+
+        layers[2]["node"] = Given(nodes_from_environment(ENV_PREFIX, env), Origin("default"))
+    node = [layer.pop("node").value for layer in layers if "node" in layer]
     top = _merge(layers)
     spacing = top["spacing"].value if "spacing" in top else DEFAULT_SPACING
     lock_dir = top["lock_dir"].value if "lock_dir" in top else DEFAULT_LOCK_DIR
     origins: dict[str, Origin] = {name: top[name].origin for name in ("spacing", "lock_dir") if name in top}
-    return Settings(tuple(_boards(layers, top)), spacing, lock_dir, file, origins)
+    return Settings(tuple(_boards(layers, top)), spacing, lock_dir, file, node, origins)
+
+
+def _check_variables(env: Mapping[str, str], warn: Callable[[str], object]) -> bool:
+    """Warns of unknown variables, and says whether there are some that are for nodes."""
+    prefix = f"{ENV_PREFIX}NODE_"
+    of_nodes = any(variable.startswith(prefix) for variable in env)
+    names = [*OPTIONS, *_OTHER_VARIABLES]
+    if of_nodes:
+        from .nodes import NODE_OPTIONS
+
+        names += [f"node_{name}" for name in NODE_OPTIONS]
+    for warning in unknown_variables(ENV_PREFIX, names, env):
+        warn(warning)
+    return of_nodes
 
 
 def _boards(layers: Sequence[Layer], top: Layer) -> list[BoardSettings]:
@@ -253,6 +274,10 @@ def _checked(layer: Layer) -> Layer:
 def _value(name: str, given: Given) -> Any:
     if name == "options":
         return _options(given)
+    if name == "node":
+        from .nodes import node_layer
+
+        return node_layer(given)
     if name == "boards":
         boards: object = given.value
         if not isinstance(boards, (list, tuple)):
