@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat import validate
+from rpi_clusterhat.nodes.process import Process, is_word
 
-from .timed import DownError, TimedProbe, describe, happens
+from .timed import DownError, TimedProbe, describe
 
 if TYPE_CHECKING:
-    import subprocess
-
     from rpi_clusterhat.waiting import Steps
 
 
@@ -33,7 +31,7 @@ class CommandProbe(TimedProbe):
 
     def __init__(self, *argv: str, timeout: float = 5.0) -> None:
         super().__init__(timeout)
-        if not argv or not argv[0] or not all(_is_word(word) for word in argv):
+        if not argv or not argv[0] or not all(is_word(word) for word in argv):
             raise validate.invalid(
                 "argv",
                 argv,
@@ -48,39 +46,14 @@ class CommandProbe(TimedProbe):
         return repr(self.argv[0])  # not the arguments, which may be secret
 
     def _answer(self, deadline: float) -> Steps[str]:
-        import subprocess
-
-        nothing = subprocess.DEVNULL
         try:
-            process = subprocess.Popen(
-                self.argv, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
-            )
+            process = Process(self.argv)
         except OSError as error:
             raise DownError(f"{self.target} cannot be run: {describe(error)}") from error
-        try:
-            ended = yield from happens(lambda: process.poll() is not None, deadline)
-        finally:
-            _kill(process)
-        if not ended:
-            raise TimeoutError
-        if process.returncode:
-            how = "status" if process.returncode > 0 else "signal"
-            raise DownError(f"{self.target} ended with {how} {abs(process.returncode)}")
+        with process:
+            if not (yield from process.ends(deadline)):
+                raise TimeoutError
+        if process.status:
+            how = "status" if process.status > 0 else "signal"
+            raise DownError(f"{self.target} ended with {how} {abs(process.status)}")
         return f"{self.target} ended with status 0"
-
-
-def _is_word(word: object) -> bool:
-    return isinstance(word, str) and "\0" not in word
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills a process and its group, which is its own, unless it has ended."""
-    if process.returncode is not None:
-        return
-    import signal
-
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except PermissionError:  # it runs as another user by now: neither to be killed nor to be waited for
-        return
-    process.wait()
