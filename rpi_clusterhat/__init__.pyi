@@ -334,6 +334,12 @@ from .errors import (
 from .errors import (
     NodeAccessError as NodeAccessError,
 )
+from .events import (
+    CutWithoutHalt as CutWithoutHalt,
+)
+from .events import (
+    NodeHalted as NodeHalted,
+)
 from .nodes.finished import (
     Finished as Finished,
 )

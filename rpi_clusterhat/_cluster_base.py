@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .events import Event
     from .hardware.boards import Board
+    from .nodes.access import NodeDirectory
+    from .nodes.halt.halter import Halter
     from .nodes.probes import Probe
     from .power.bank import Bank
     from .power.inventory import NodeEntry
+    from .settings import Settings
+    from .settings.sources import Layer
     from .waiting import Steps
 
     Wait: TypeAlias = "Probe | Callable[[str], Probe]"
@@ -51,22 +55,39 @@ C = TypeVar("C")
 class ClusterBase:
     """The nodes of one or several Cluster HATs."""
 
-    def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM) -> None:
+    def __init__(self, banks: Sequence[Bank], clock: Clock = SYSTEM, node: Sequence[Layer] = ()) -> None:
         """Takes over open boards; `open` is the usual way."""
         self._inventory = Inventory(banks, clock)
+        self._nodes: NodeDirectory | None = None
+        if node:
+            from .nodes.access import NodeDirectory
+
+            self._nodes = NodeDirectory(node, banks)
 
     @classmethod
     def of(cls, cluster: ClusterBase) -> Self:
         """The same open boards, for threads or for asyncio. Either may be closed: then both are."""
         new = cls.__new__(cls)
         new._inventory = cluster._inventory  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - this class
+        new._nodes = cluster._nodes  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return new
 
     @classmethod
     def _open(cls, given: Mapping[str, object], config: str | None, clock: Clock) -> Self:
         if not (hasattr(clock, "now") and hasattr(clock, "sleep")):
             raise validate.invalid("clock", clock, "a clock, such as FakeClock()")
-        return cls(open_banks(load_settings(given, config=config), clock), clock)
+        return cls.of_settings(load_settings(given, config=config), clock)
+
+    @classmethod
+    def of_settings(cls, settings: Settings, clock: Clock = SYSTEM) -> Self:
+        """Opens the boards that settings describe."""
+        banks = open_banks(settings, clock)
+        try:
+            return cls(banks, clock, settings.node)
+        except SettingError:
+            for bank in banks:
+                bank.close()
+            raise
 
     def __repr__(self) -> str:
         entries = self._inventory.entries
@@ -161,6 +182,77 @@ class ClusterBase:
             A function that ends the subscription.
         """
         return self._inventory.subscribe(validate.function("callback", callback))
+
+    def guard_halts(self, guard: Callable[[str], str | None]) -> Callable[[], None]:
+        """Has a function asked before each halt of a node, which may refuse it.
+
+        It is called with the node's name, in a worker thread of an event loop and in the caller's thread
+        otherwise. It returns None where the node may be halted, else why not: `off` then raises
+        `HaltRefusedError`.
+
+        Returns:
+            A function that ends this.
+        """
+        asked = validate.function("guard", guard)
+
+        def steps(name: str) -> Steps[str | None]:
+            from .waiting import Call
+
+            why: str | None = yield Call(partial(asked, name))
+            return why
+
+        self._directory.guards.append(steps)
+        return partial(self._directory.guards.remove, steps)
+
+    @property
+    def _directory(self) -> NodeDirectory:
+        if self._nodes is None:
+            from .nodes.access import NodeDirectory
+
+            self._nodes = NodeDirectory((), self._inventory.banks)
+        return self._nodes
+
+    def _halters(self, names: Sequence[str]) -> Mapping[str, Halter]:
+        return {} if self._nodes is None else self._nodes.halters(names)
+
+    def _off(self, names: Sequence[str], *, now: bool, cut: bool) -> Steps[None]:
+        """Cuts the power of nodes, after they were halted where there is a way to."""
+        validate.flag("now", now)
+        validate.flag("cut", cut)
+        halters = self._halters(names)
+        if not halters or now:
+            from .power import plans
+            from .power.operation import Operation
+
+            return Operation(self._inventory).steps(plans.switch_off(names, list(halters)))
+        from ._switching import switch_off
+
+        return switch_off(self._inventory, halters, names, cut=cut)
+
+    def _cycle(self, names: Sequence[str], pause: float, *, now: bool) -> Steps[None]:
+        validate.seconds("pause", pause)
+        halters = {} if validate.flag("now", now) else self._halters(names)
+        if halters:
+            from ._switching import cycle
+
+            return cycle(self._inventory, halters, names, pause)
+        from .power import plans
+        from .power.operation import Operation
+
+        return Operation(self._inventory).steps(plans.cycle(names, pause))
+
+    def _switch_on(self, names: Sequence[str]) -> Steps[None]:
+        from .power import plans
+        from .power.operation import Operation
+
+        operation = Operation(self._inventory)
+        halters = self._halters(names)
+        if not halters:
+            return operation.steps(plans.switch_on(names))
+        from ._switching import halt_left_half_way
+
+        halt = halt_left_half_way(operation, self._inventory, halters)
+        return operation.steps(plans.switch_on(names, halt))
 
     def _check_name(self, name: Any) -> str:
         if not isinstance(name, str) or name not in self._inventory.entries:

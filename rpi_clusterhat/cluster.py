@@ -63,6 +63,7 @@ class Cluster(ClusterBase):
         spacing: float | None = None,
         rail: str | None = None,
         lock_dir: str | None = None,
+        node: Mapping[str, object] | None = None,
         config: str | None = None,
         clock: Clock = SYSTEM,
     ) -> Self:
@@ -81,6 +82,8 @@ class Cluster(ClusterBase):
             spacing: Seconds between two power-ups (2.0).
             rail: The name of the supply; boards with the same name keep the spacing together.
             lock_dir: The folder where processes share locks (``/run/rpi-clusterhat``).
+            node: How nodes are reached and halted: settings by name, such as ``{"halt": ["console"]}``, and
+                under a node's name a mapping of those that are its own.
             config: The path of a TOML file to read instead of the usual ones.
             clock: The clock that waits go by.
 
@@ -102,6 +105,7 @@ class Cluster(ClusterBase):
             "spacing": spacing,
             "rail": rail,
             "lock_dir": lock_dir,
+            "node": node,
         }
         return cls._open(given, config, clock)
 
@@ -150,46 +154,48 @@ class Cluster(ClusterBase):
         self._on(names, self._check_wait(wait, names, boot_timeout), boot_timeout)
 
     def _on(self, names: list[str], probes: Mapping[str, Probe], boot_timeout: float) -> None:
-        from .power import plans
-
-        _run(self._inventory, plans.switch_on(names))
+        drive(self._switch_on(names), self.clock)
         if probes:
             drive(self._until_ready(probes, boot_timeout), self.clock)
 
-    def off(self, *nodes: NodeLike) -> None:
-        """Cuts the power of nodes, at once and together.
+    def off(self, *nodes: NodeLike, now: bool = False, cut: bool = True) -> None:
+        """Halts nodes, and cuts the power of each when it is down.
 
-        Waits for nothing; nodes that wait for the rail lose their place. Where lines do not keep their
-        levels (`holds_levels`), nodes are off while this cluster is open; `close` says which are on after it.
+        A node is halted in the ways that its setting ``halt`` names. Without any its power is cut at once,
+        which may destroy the files on a card that is being written. Nodes are halted side by side; nodes that
+        wait for the rail lose their place. Where lines do not keep their levels (`holds_levels`), nodes are
+        off while this cluster is open; `close` says which are on after it.
 
         Args:
             nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
+            now: Cut the power at once, without a halt.
+            cut: Whether a node that is not down within ``halt_timeout`` loses its power all the same. A
+                `CutWithoutHalt` tells of it.
 
         Raises:
             NodeNameError: Something else is named, or nothing. Nothing was switched.
             NodeFailedError: A node still has power, or may have. The others are off.
+            HaltRefusedError: A guard does not allow a halt. The others are off.
+            HaltError: A node is not down in time, and ``cut`` is false. The others are off.
+            SupersededError: Another caller wants a node to stay on, which had not been asked to halt yet. The
+                others are off.
             BackendError: The hardware failed. What was reached stays, and is reported.
         """
-        from .power import plans
+        drive(self._off(self.select(*nodes), now=now, cut=cut), self.clock)
 
-        _run(self._inventory, plans.switch_off(self.select(*nodes)))
-
-    def cycle(self, *nodes: NodeLike, pause: float = CYCLE_PAUSE) -> None:
-        """Switches nodes off together, waits, and switches them on again one after the other.
+    def cycle(self, *nodes: NodeLike, pause: float = CYCLE_PAUSE, now: bool = False) -> None:
+        """Switches nodes off as `off` does, waits, and switches them on again one after the other.
 
         Args:
             nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
             pause: Seconds without power.
+            now: Cut their power at once, without a halt.
 
         Raises:
-            SettingError: ``pause`` is invalid. Nothing was switched.
-            ClusterHatError: As `on` does.
+            SettingError: An argument is invalid. Nothing was switched.
+            ClusterHatError: As `on` and `off` do.
         """
-        from . import validate
-        from .power import plans
-
-        names = self.select(*nodes)
-        _run(self._inventory, plans.cycle(names, validate.seconds("pause", pause)))
+        drive(self._cycle(self.select(*nodes), pause, now=now), self.clock)
 
     def powered(
         self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT
@@ -308,13 +314,13 @@ class Node(NodeHandle[Cluster]):
         """Switches it on. See `Cluster.on`."""
         self._cluster.on(self.name, wait=wait, boot_timeout=boot_timeout)
 
-    def off(self) -> None:
-        """Cuts its power. See `Cluster.off`."""
-        self._cluster.off(self.name)
+    def off(self, *, now: bool = False, cut: bool = True) -> None:
+        """Halts it, and cuts its power. See `Cluster.off`."""
+        self._cluster.off(self.name, now=now, cut=cut)
 
-    def cycle(self, *, pause: float = CYCLE_PAUSE) -> None:
+    def cycle(self, *, pause: float = CYCLE_PAUSE, now: bool = False) -> None:
         """Switches it off, and on again after ``pause`` seconds. See `Cluster.cycle`."""
-        self._cluster.cycle(self.name, pause=pause)
+        self._cluster.cycle(self.name, pause=pause, now=now)
 
     @property
     def powered(self) -> bool:

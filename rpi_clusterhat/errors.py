@@ -176,9 +176,10 @@ class NodeFailedError(ClusterHatError):
 
 
 class SupersededError(ClusterHatError):
-    """A node was switched off by someone else while it waited for its turn to be switched on.
+    """Another caller asked for the opposite before this was done.
 
-    The other nodes of the same call are on.
+    A node was switched off while it waited for its turn to be switched on; or it was to stay on after all
+    before it had been asked to halt. The other nodes of the same call were switched.
     """
 
 

@@ -11,10 +11,12 @@ __all__ = [
     "BootFailed",
     "BootFinished",
     "BootStarted",
+    "CutWithoutHalt",
     "Event",
     "LineDriven",
     "LinesAltered",
     "LockMissed",
+    "NodeHalted",
     "PoolEvent",
     "PowerLost",
     "PowerOffFailed",
@@ -113,7 +115,40 @@ class LockMissed(Frozen):
     """What is wrong with the lock, and what to do about it."""
 
 
-Event = StateChanged | WaitingForRail | PowerLost | BoardSetUp | LineDriven | LinesAltered | LockMissed
+class NodeHalted(Frozen):
+    """A node was asked to halt and is down. Its power is cut next."""
+
+    node: str
+    way: str | None
+    """How it was asked: ``console``, ``ssh`` …; None where it was down already."""
+    seconds: float
+    """From the beginning until it was down."""
+    reason: str
+    """From what one can tell that it is down."""
+
+
+class CutWithoutHalt(Frozen):
+    """A node's power is cut although it was not halted first: its card may have been written at that moment.
+
+    Told only of nodes for which there is a way to halt them.
+    """
+
+    node: str
+    reason: str
+    """Why it was not halted: the time ran out, or it was to be cut at once."""
+
+
+Event = (
+    StateChanged
+    | WaitingForRail
+    | PowerLost
+    | BoardSetUp
+    | LineDriven
+    | LinesAltered
+    | LockMissed
+    | NodeHalted
+    | CutWithoutHalt
+)
 
 
 class BootStarted(Frozen):

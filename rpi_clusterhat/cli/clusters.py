@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
 from rpi_clusterhat.events import LinesAltered
-from rpi_clusterhat.power.bank import open_banks
 from rpi_clusterhat.settings import Settings, load_settings
 
 from .output import PROGRAM, Output, listed
@@ -38,7 +37,7 @@ def open_cluster(
     args: argparse.Namespace, out: Output, clock: Clock, *, warn_of_alterations: bool = True
 ) -> Cluster:
     """Opens the cluster that the settings describe."""
-    hat = Cluster(open_banks(settings_of(args, out), clock), clock)
+    hat = Cluster.of_settings(settings_of(args, out), clock)
 
     def warn(event: Event) -> None:
         if isinstance(event, LinesAltered):

@@ -64,9 +64,9 @@ def _switch(hat: Cluster, args: argparse.Namespace, names: list[str]) -> None:
         case "on":
             hat.on(names)
         case "off":
-            hat.off(names)
+            hat.off(names, now=args.now, cut=not args.no_cut)
         case _:
-            hat.cycle(names, pause=args.pause)
+            hat.cycle(names, pause=args.pause, now=args.now)
 
 
 def _show_standing(hat: Cluster, out: Output) -> None:

@@ -128,12 +128,28 @@ def _on(parser: argparse.ArgumentParser) -> None:
 def _cycle(parser: argparse.ArgumentParser) -> None:
     _nodes(parser)
     _hold(parser)
+    _now(parser)
     parser.add_argument("--pause", type=_pause, default=1.0, metavar="SECONDS", help="time without power (1)")
 
 
 def _off(parser: argparse.ArgumentParser) -> None:
     _nodes(parser)
     _hold(parser)
+    how = parser.add_mutually_exclusive_group()
+    _now(how)
+    how.add_argument(
+        "--no-cut",
+        action="store_true",
+        help="leave the power on where a node is not down within halt_timeout, and fail",
+    )
+
+
+def _now(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="cut the power at once, without a halt: files that are being written may be lost",
+    )
 
 
 def _hold(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +205,7 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "on": ("switch nodes on, one after the other", _on),
-    "off": ("cut the power of nodes, all at once", _off),
+    "off": ("halt nodes where there is a way to, and cut their power", _off),
     "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
     "setup": ("make this machine ready: groups, folder of locks, udev rules, I2C", _setup),

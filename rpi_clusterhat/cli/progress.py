@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.events import (
     BoardSetUp,
+    CutWithoutHalt,
     LineDriven,
     LinesAltered,
     LockMissed,
+    NodeHalted,
     PowerLost,
     StateChanged,
     WaitingForRail,
@@ -67,6 +69,10 @@ class Progress:
             return
         elif isinstance(event, LineDriven):
             self._say(event.node, "on" if event.on else "off")
+        elif isinstance(event, NodeHalted):
+            self._out.line(f"{event.node} halted after {event.seconds:.1f} s: {event.reason}")
+        elif isinstance(event, CutWithoutHalt):
+            self._out.warning(f"{event.node} loses its power without a halt: {event.reason}")
         else:
             self._show(event)
 

@@ -40,6 +40,7 @@ class NodeEntry:
         "desired",
         "driven",
         "failure",
+        "halting",
         "name",
         "power_ups",
         "powered",
@@ -47,6 +48,7 @@ class NodeEntry:
         "seen",
         "state",
         "waiting",
+        "was_asked_to_halt",
     )
 
     def __init__(self, name: str, bank: Bank, role: Role) -> None:
@@ -68,6 +70,10 @@ class NodeEntry:
         self.seen = False
         self.waiting: set[object] = set()
         """The operations that wait to switch it on."""
+        self.halting: object | None = None
+        """The operation that halts it."""
+        self.was_asked_to_halt = False
+        """Whether its system may have been told to halt, so that it does not stay up by itself."""
 
 
 class Inventory:
@@ -101,7 +107,7 @@ class Inventory:
         """In a forked child no operation is under way: those that were are the parent's."""
         for entry in self.entries.values():
             entry.waiting.clear()
-            entry.asked_by = None
+            entry.asked_by = entry.halting = None
             if entry.state is State.QUEUED:
                 entry.state = after(entry.state, Trigger.CANCEL)
         self._outbox.clear()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
-from rpi_clusterhat.events import BoardSetUp, LineDriven, LockMissed, State, WaitingForRail
-from rpi_clusterhat.waiting import Call, Sleep, is_over
+from rpi_clusterhat.events import BoardSetUp, CutWithoutHalt, LineDriven, LockMissed, State, WaitingForRail
+from rpi_clusterhat.waiting import Call, Pause, Readable, Sleep, Writable, is_over
 
 from . import plans
 from .states import Trigger, has_power
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Again", "Operation"]
 
+_WAITS = (Sleep, Pause, Readable, Writable, Call)
+_HALT_POLL = 0.05
+
 
 class Again(Frozen):
     """An answer: let so many seconds pass, then perform the same step again."""
@@ -43,13 +46,14 @@ class Operation:
     It performs the steps of its plan, which may happen in any thread. It belongs to whoever drives it.
     """
 
-    __slots__ = ("_inventory", "queued", "turn", "waited")
+    __slots__ = ("_inventory", "halting", "queued", "turn", "waited")
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self.turn: Turn | None = None
         self.waited = False
         self.queued: set[str] = set()
+        self.halting: set[str] = set()
 
     def steps(self, plan: plans.Plan[_T]) -> Steps[_T]:
         """The plan as what `rpi_clusterhat.waiting` drives. Subscribers are told in the driver's thread."""
@@ -62,8 +66,8 @@ class Operation:
                     while True:  # in the try itself: no line between two steps is outside of it
                         step = plan.send(answer) if error is None else plan.throw(error)
                         answer = error = None
-                        if isinstance(step, Sleep):
-                            yield step
+                        if isinstance(step, _WAITS):
+                            answer = yield step
                             continue
                         call = Call(partial(self.perform, step), True)
                         while isinstance(answer := (yield call), Again):
@@ -92,13 +96,15 @@ class Operation:
         self._leave_rail()
         for name in [*self.queued]:
             self._leave_queue(self._inventory.entries[name])
+        for name in [*self.halting]:
+            self._leave_halt(self._inventory.entries[name])
 
     # Reading ----------------------------------------------------------------------------------------------
 
     def _read(self, step: plans.Read) -> plans.Seen:
         inventory = self._inventory
         powered: dict[str, bool] = {}
-        in_state: dict[State, list[str]] = {State.FAILED: [], State.QUEUED: []}
+        in_state: dict[State, list[str]] = {State.FAILED: [], State.QUEUED: [], State.STOPPING: []}
         undriven: list[str] = []
         before: list[tuple[NodeEntry, bool | None]] = []
         boards = inventory.by_board(step.nodes)
@@ -127,6 +133,7 @@ class Operation:
             tuple(in_state[State.QUEUED]),
             inventory.unset(boards),
             tuple(undriven),
+            tuple(in_state[State.STOPPING]),
         )
 
     def _read_function(self, step: plans.ReadFunction) -> plans.Boards:
@@ -290,11 +297,47 @@ class Operation:
                 finally:
                     self._tell(index, missed)
                 for entry in entries:
+                    if entry.name in step.unhalted and has_power(entry.state):
+                        inventory.announce(CutWithoutHalt(entry.name, "its power was to be cut at once"))
                     if entry.state is State.OFF and not entry.driven:
                         inventory.announce(LineDriven(entry.name, on=False))
                     inventory.apply(entry, Trigger.CUT, "request")
                     entry.driven = True
         _raise_worst(errors)
+
+    # Halting ----------------------------------------------------------------------------------------------
+
+    def _begin_halt(self, step: plans.BeginHalt) -> bool:
+        entry = self._inventory.entries[step.node]
+        with entry.bank.lock:
+            if entry.halting is not None:
+                return False
+            self.halting.add(step.node)
+            entry.halting = self
+            entry.was_asked_to_halt = entry.state is State.STOPPING
+            if entry.state in (State.ON, State.READY):
+                self._inventory.apply(entry, Trigger.STOP, "request")
+            return True
+
+    def _end_halt(self, step: plans.EndHalt) -> bool:
+        entry = self._inventory.entries[step.node]
+        with entry.bank.lock:
+            return entry.halting is self and entry.state is State.STOPPING
+
+    def _leave_halt(self, entry: NodeEntry) -> None:
+        with entry.bank.lock:
+            if entry.halting is self:
+                if entry.state is State.STOPPING and not entry.was_asked_to_halt:
+                    self._inventory.apply(entry, Trigger.CANCEL, "request")
+                entry.halting = None
+            self.halting.discard(entry.name)
+
+    def _await_halt(self, step: plans.AwaitHalt) -> Again | bool:
+        entry = self._inventory.entries[step.node]
+        with entry.bank.lock:
+            if entry.state is not State.STOPPING:
+                return False
+            return True if entry.halting is None else Again(_HALT_POLL)
 
     def _fail(self, step: plans.Fail) -> None:
         entry = self._inventory.entries[step.node]
@@ -314,6 +357,9 @@ class Operation:
         plans.TakeTurn: _take_turn,
         plans.SwitchOn: _switch_on,
         plans.Cut: _cut,
+        plans.BeginHalt: _begin_halt,
+        plans.EndHalt: _end_halt,
+        plans.AwaitHalt: _await_halt,
         plans.SetFunction: _set_function,
         plans.Fail: _fail,
         plans.Settle: _settle,

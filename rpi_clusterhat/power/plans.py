@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat import waiting
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, NodeFailedError, StuckLineError, SupersededError
 from rpi_clusterhat.waiting import Sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
 __all__ = [
+    "AwaitHalt",
+    "BeginHalt",
     "Boards",
     "Cut",
+    "EndHalt",
     "Fail",
+    "Halt",
     "Plan",
     "Queue",
     "Read",
@@ -34,6 +39,7 @@ __all__ = [
     "TakeTurn",
     "check_rails",
     "cycle",
+    "halt_and_switch_off",
     "pulse_off",
     "set_function",
     "set_up",
@@ -64,6 +70,8 @@ class Seen(Frozen):
     """Boards (counted from 0) that nobody has set up since they got power."""
     undriven: tuple[str, ...] = ()
     """Nodes whose lines are inputs: what these read is nobody's doing, and may change at any time."""
+    stopping: tuple[str, ...] = ()
+    """Nodes that are being halted."""
 
 
 class ReadFunction(Frozen):
@@ -123,6 +131,29 @@ class Cut(Frozen):
     nodes: tuple[str, ...]
     unlocked: bool = False
     """Whether it goes ahead without a lock that cannot be had."""
+    unhalted: tuple[str, ...] = ()
+    """Those of them that could have been halted first, and were not to be."""
+
+
+class BeginHalt(Frozen):
+    """Say that this node is being halted. Answer: False where another operation halts it."""
+
+    node: str
+
+
+class EndHalt(Frozen):
+    """Say that this node's halt has ended. Answer: whether its power is still this operation's to cut."""
+
+    node: str
+
+
+class AwaitHalt(Frozen):
+    """Wait until no operation halts this node any more.
+
+    Answer: True where it has power and was asked to halt, so that it does not boot before its power is cut.
+    """
+
+    node: str
 
 
 class SetFunction(Frozen):
@@ -159,10 +190,13 @@ Step = (
     | TakeTurn
     | SwitchOn
     | Cut
+    | BeginHalt
+    | EndHalt
+    | AwaitHalt
     | SetFunction
     | Fail
     | Settle
-    | Sleep
+    | waiting.Step
 )
 
 if TYPE_CHECKING:
@@ -170,36 +204,94 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
     Plan = Generator[Step, Any, _T]
+    Halt = Callable[[str], waiting.Steps[None]]
+    """Makes the steps that halt the node of a name. They return when its power can be cut."""
 
 
 # Operations -----------------------------------------------------------------------------------------------
 
 
-def switch_on(nodes: Sequence[str]) -> Plan[None]:
-    """Switches nodes on in the order given, each in its turn on the rail."""
+def switch_on(nodes: Sequence[str], halt: Halt | None = None) -> Plan[None]:
+    """Switches nodes on in the order given, each in its turn on the rail.
+
+    A node that is being halted comes after the others. Where its halt was left half way, ``halt`` ends it.
+    """
     left = list(nodes)
-    return _settled(left, _switch_on(nodes, left))
+    return _settled(left, _switch_on(nodes, left, halt))
 
 
-def _switch_on(nodes: Sequence[str], left: list[str]) -> Plan[None]:
+def _switch_on(nodes: Sequence[str], left: list[str], halt: Halt | None) -> Plan[None]:
     seen = yield from _look(left, desired=True)
     if again := tuple(n for n in nodes if n in seen.failed):
         yield Retry(again)
-    left[:] = [n for n in nodes if not seen.powered[n] or n in seen.undriven]
-    _raise(*(yield from _power_up(left)))
+    left[:] = [n for n in nodes if n not in seen.stopping and (not seen.powered[n] or n in seen.undriven)]
+    stuck, superseded = yield from _power_up(left)
+    if seen.stopping:
+        left[:] = [n for n in nodes if n in seen.stopping]
+        halted_stuck, halted_superseded = yield from _switch_halted_on(left, halt)
+        stuck.update(halted_stuck)
+        superseded += halted_superseded
+    _raise(stuck, superseded)
 
 
-def switch_off(nodes: Sequence[str]) -> Plan[None]:
-    """Cuts the power of nodes, together. Those that wait for the rail lose their place."""
+def _switch_halted_on(
+    left: list[str], halt: Halt | None
+) -> Plan[tuple[dict[str, StuckLineError], list[str]]]:
+    """Switches nodes on that were asked to halt: each when it is off, or has stayed on after all."""
+    halted: list[str] = []
+    for node in left:
+        while (yield AwaitHalt(node)) and (yield BeginHalt(node)):
+            if halt is not None:
+                yield from halt(node)
+            if (yield EndHalt(node)):
+                halted.append(node)
+                break
+    stuck = yield from _cut(halted)
+    seen: Seen = yield Read(tuple(left))
+    left[:] = [n for n in left if n not in stuck and (not seen.powered[n] or n in seen.undriven)]
+    stuck_off, superseded = yield from _power_up(left)
+    return {**stuck, **stuck_off}, superseded
+
+
+def switch_off(nodes: Sequence[str], unhalted: Sequence[str] = ()) -> Plan[None]:
+    """Cuts the power of nodes, together. Those that wait for the rail lose their place.
+
+    Of the nodes that are ``unhalted`` it is told that they could have been halted first.
+    """
     left = list(nodes)
-    return _settled(left, _switch_off(nodes, left))
+    return _settled(left, _switch_off(nodes, left, unhalted))
 
 
-def _switch_off(nodes: Sequence[str], left: list[str]) -> Plan[None]:
+def _switch_off(nodes: Sequence[str], left: list[str], unhalted: Sequence[str]) -> Plan[None]:
     seen = yield from _look(left, desired=False)
     others = {*seen.failed, *seen.queued, *seen.undriven}
     asked = [n for n in nodes if seen.powered[n] or n in others]
-    stuck = yield from _cut(asked, unlocked=True)
+    stuck = yield from _cut(asked, unlocked=True, unhalted=unhalted)
+    left.clear()
+    _raise(stuck)
+
+
+def halt_and_switch_off(node: str, halt: Halt) -> Plan[None]:
+    """Halts a node, and then cuts its power. One without power is only switched off."""
+    left = [node]
+    return _settled(left, _halt_and_switch_off(node, left, halt))
+
+
+def _halt_and_switch_off(node: str, left: list[str], halt: Halt) -> Plan[None]:
+    seen = yield from _look(left, desired=False)
+    if node in seen.failed and seen.powered[node]:
+        yield Retry((node,))
+    while seen.powered[node] and not (yield BeginHalt(node)):
+        yield AwaitHalt(node)
+        seen = yield Read((node,))
+    if seen.powered[node]:
+        yield from halt(node)
+        if not (yield EndHalt(node)):  # somebody else has cut its power
+            left.clear()
+            return
+    elif node not in (*seen.failed, *seen.queued, *seen.undriven):
+        return
+    stuck = yield from _cut([node], unlocked=True)
     left.clear()
     _raise(stuck)
 
@@ -313,12 +405,14 @@ def _power_up(left: list[str]) -> Plan[tuple[dict[str, StuckLineError], list[str
     return stuck, superseded
 
 
-def _cut(nodes: Sequence[str], *, unlocked: bool = False) -> Plan[dict[str, StuckLineError]]:
+def _cut(
+    nodes: Sequence[str], *, unlocked: bool = False, unhalted: Sequence[str] = ()
+) -> Plan[dict[str, StuckLineError]]:
     """Cuts the power of nodes, together; answers with those that still have it, and why."""
     stuck: dict[str, StuckLineError] = {}
     if nodes:
         try:
-            yield Cut(tuple(nodes), unlocked)
+            yield Cut(tuple(nodes), unlocked, tuple(unhalted))
         except StuckLineError as error:  # the trouble of some: the others have lost their power
             powered: Mapping[str, bool | None] = yield Settle(tuple(nodes))
             for node in nodes:

@@ -23,7 +23,7 @@ FLOORS = [
     {"hardware"},
     {"power", "setup"},
     {"nodes"},
-    {"_status"},
+    {"_status", "_switching"},
     {"_cluster_base"},
     {"_async_open"},
     {"cluster", "aio"},

@@ -1,0 +1,179 @@
+"""The order in which a node is halted: may it be, is it asked, is it down."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rpi_clusterhat._frozen import Frozen
+from rpi_clusterhat.errors import ClusterHatError, HaltRefusedError, SupersededError
+from rpi_clusterhat.waiting import Sleep
+
+from .way import NotWantedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.waiting import Steps
+
+    from .way import HaltWay, Sighting, Sign
+
+__all__ = ["Guard", "Halted", "Halter"]
+
+POLL = 0.1
+"""Seconds between two looks whether the node is down: chosen, not measured."""
+
+_AGAIN = 2.0
+"""Seconds until a node that could not be asked in any way is asked again: it may be booting."""
+_ASK_MOST = 20.0
+"""Seconds for which one way may keep the others from being tried, where there are others."""
+
+if TYPE_CHECKING:
+    Guard = Callable[[str], Steps[str | None]]
+    """Says why the node of a name must not be halted now; None where it may be."""
+
+
+class Halted(Frozen):
+    """How the halt of a node ended. It is true where the node is down."""
+
+    is_down: bool
+    way: str | None
+    """How it was asked; None where no way worked, or none was needed."""
+    seconds: float
+    """From the beginning until it was down, or until this was given up."""
+    reason: str
+    """From what one can tell that it is down; else what is wrong."""
+
+    def __bool__(self) -> bool:
+        return self.is_down
+
+
+class Halter:
+    """Halts one node. To be used by one halt at a time, from any thread.
+
+    Args:
+        name: The node's.
+        ways: The ways to ask it, the first to be tried first.
+        signs: What can tell that it is down.
+        guards: Who may refuse a halt.
+        timeout: Seconds that all of it may take, without the settling time.
+        settle: Seconds between a node that is down and the return.
+        quiet: For how many seconds it must be silent where no sign is sure.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ways: Sequence[HaltWay],
+        signs: Sequence[Sign],
+        *,
+        guards: Sequence[Guard] = (),
+        timeout: float = 60.0,
+        settle: float = 2.0,
+        quiet: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.ways = tuple(ways)
+        self.signs = tuple(signs)
+        self.guards = tuple(guards)
+        self.timeout = timeout
+        self.settle = settle
+        self.quiet = quiet
+
+    def steps(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
+        """Makes the steps that halt the node.
+
+        Args:
+            clock: What it waits by.
+            go: Is called before the node is told. It raises `NotWantedError` where the halt is not wanted
+                any more.
+            is_over: Returns whether there is nothing to halt any more: its power was cut.
+
+        Raises:
+            HaltRefusedError: A guard does not allow it.
+            SupersededError: The halt was called off before the node was asked.
+        """
+        for guard in self.guards:
+            if (why := (yield from guard(self.name))) is not None:
+                raise HaltRefusedError(f"{self.name} is not halted: {why}")
+        try:
+            halted = yield from self._halt(clock, go, is_over)
+        except NotWantedError:
+            raise SupersededError(f"the halt of {self.name} was called off: it is to stay on") from None
+        finally:
+            for way in self.ways:
+                way.close()
+        if halted and not is_over():
+            yield Sleep(self.settle)
+        return halted
+
+    def _halt(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
+        began = clock.now()
+
+        def left() -> float:
+            return began + self.timeout - clock.now()
+
+        alive: list[Sign] = []
+        way: str | None = None
+        why: dict[str, str] = {}
+        silent_since: float | None = None
+        asked_at = began
+        while not is_over():
+            if way is None and clock.now() >= asked_at:
+                for sign in self.signs:  # also those that were not there yet: it may be booting
+                    alive += [sign] if sign not in alive and (yield from sign.begin()) else []
+                way = yield from self._ask(left, go, why)
+                asked_at = clock.now() + _AGAIN
+            sighting = yield from _look(alive)
+            now = clock.now()
+            if sighting is not None and sighting.is_down:
+                silent_since = now if silent_since is None else silent_since
+                if sighting.is_sure or now - silent_since >= self.quiet:
+                    return Halted(True, way, now - began, sighting.reason)
+            else:
+                silent_since = None
+            if left() <= 0:
+                return Halted(False, way, now - began, self._why_not(way, why, sighting))
+            yield Sleep(min(POLL, left()))
+        return Halted(True, way, clock.now() - began, "its power was cut")
+
+    def _ask(
+        self, left: Callable[[], float], go: Callable[[], None], why: dict[str, str]
+    ) -> Steps[str | None]:
+        for i, way in enumerate(self.ways):
+            others = i + 1 < len(self.ways)
+            end = left() - _ASK_MOST
+
+            def left_for_this(end: float = end, *, others: bool = others) -> float:
+                return left() - max(0.0, end) if others else left()
+
+            try:
+                yield from way.ask(left_for_this, go)
+            except ClusterHatError as error:
+                why[way.name] = str(error)
+            else:
+                return way.name
+            if left() <= 0:
+                break
+        return None
+
+    def _why_not(self, way: str | None, why: dict[str, str], sighting: Sighting | None) -> str:
+        within = f"within {self.timeout:g} s"
+        if way is None:
+            tried = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+            return f"it could not be asked to halt {within}: {tried}"
+        if sighting is None:
+            return f"it was asked to halt (by {way}), and nothing tells whether it is down"
+        return f"it was asked to halt (by {way}), and was not down {within}: {sighting.reason}"
+
+
+def _look(signs: Sequence[Sign]) -> Steps[Sighting | None]:
+    """The surest of what the signs say: down for sure, up, down perhaps; None where there is no sign."""
+    found: Sighting | None = None
+    for sign in signs:
+        sighting = yield from sign.look()
+        if sighting.is_down and sighting.is_sure:
+            return sighting
+        if found is None or (found.is_down and not sighting.is_down):
+            found = sighting
+    return found
