@@ -231,8 +231,8 @@ class ClusterBase:
 
     def _cycle(self, names: Sequence[str], pause: float, *, now: bool) -> Steps[None]:
         validate.seconds("pause", pause)
-        halters = {} if validate.flag("now", now) else self._halters(names)
-        if halters:
+        validate.flag("now", now)
+        if not now and (halters := self._halters(names)):
             from ._switching import cycle
 
             return cycle(self._inventory, halters, names, pause)

@@ -128,7 +128,7 @@ def _on(parser: argparse.ArgumentParser) -> None:
 def _cycle(parser: argparse.ArgumentParser) -> None:
     _nodes(parser)
     _hold(parser)
-    _now(parser)
+    _now(parser.add_argument)
     parser.add_argument("--pause", type=_pause, default=1.0, metavar="SECONDS", help="time without power (1)")
 
 
@@ -136,7 +136,7 @@ def _off(parser: argparse.ArgumentParser) -> None:
     _nodes(parser)
     _hold(parser)
     how = parser.add_mutually_exclusive_group()
-    _now(how)
+    _now(how.add_argument)
     how.add_argument(
         "--no-cut",
         action="store_true",
@@ -144,8 +144,8 @@ def _off(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _now(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
-    parser.add_argument(
+def _now(add: Callable[..., object]) -> None:
+    add(
         "--now",
         action="store_true",
         help="cut the power at once, without a halt: files that are being written may be lost",
