@@ -369,6 +369,16 @@ class NodeHandle(Handle[C]):
         """How often this cluster has seen it get power, its own power-ups among them."""
         return self._entry.power_ups
 
+    def call_off_halt(self) -> bool:
+        """Has it stay on where it is being halted and was not asked yet: `off` raises `SupersededError` then.
+
+        May be called from any thread.
+
+        Returns:
+            Whether it stays on. If not, it has no power soon, and `on` waits for that.
+        """
+        return self._inventory.call_off_halt(self.name)
+
     @property
     def failure(self) -> str | None:
         """Why it is in the state ``failed``; None in every other state."""

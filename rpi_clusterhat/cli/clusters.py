@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
-from rpi_clusterhat.events import LinesAltered
+from rpi_clusterhat.events import CutWithoutHalt, LinesAltered
 from rpi_clusterhat.settings import Settings, load_settings
 
 from .output import PROGRAM, Output, listed
@@ -40,7 +40,9 @@ def open_cluster(
     hat = Cluster.of_settings(settings_of(args, out), clock)
 
     def warn(event: Event) -> None:
-        if isinstance(event, LinesAltered):
+        if isinstance(event, CutWithoutHalt):
+            _keep_log_quiet()
+        elif isinstance(event, LinesAltered):
             _keep_log_quiet()
             if warn_of_alterations:
                 board = f"board {event.board + 1}: " if len(hat.boards) > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rpi_clusterhat._frozen import Frozen
 
-__all__ = ["Action", "BackOff", "Boot", "Check", "CutPower", "WatchIdle"]
+__all__ = ["Action", "BackOff", "Boot", "CallOff", "Check", "CutPower", "WatchIdle"]
 
 
 class Boot(Frozen):
@@ -20,10 +20,16 @@ class Check(Frozen):
 
 
 class CutPower(Frozen):
-    """Cut this node's power; then `Scheduler.powered_off`, or `power_off_failed`."""
+    """Halt this node and cut its power; then `Scheduler.powered_off`, `power_off_failed` or `called_off`."""
 
     node: str
     reason: str
+
+
+class CallOff(Frozen):
+    """Have this node stay on if it was not asked to halt yet: a lease needs it. `CutPower` goes on."""
+
+    node: str
 
 
 class BackOff(Frozen):
@@ -44,4 +50,4 @@ class WatchIdle(Frozen):
     node: str
 
 
-Action = Boot | Check | CutPower | BackOff | WatchIdle
+Action = Boot | Check | CutPower | CallOff | BackOff | WatchIdle

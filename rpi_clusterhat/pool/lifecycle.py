@@ -219,6 +219,13 @@ class Lifecycle:
             node.asked_at = None
             self._serve(node)
 
+    def called_off(self, name: str) -> None:
+        """Takes note that a node stays on, since a lease needs it and it had not been asked to halt."""
+        node = self.nodes[name]
+        if node.state is PoolState.STOPPING:
+            node.last_active = self._now()
+            self._check(node)
+
     def power_off_failed(self, name: str, reason: str, *, may_pass: bool = False) -> None:
         """Takes note that a node's power could not be cut, so that it may still have power.
 

@@ -113,8 +113,10 @@ class PooledNode:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is being checked after a failure: others are tried before it."""
-        return self.asked_for == "check" and self.state is PoolState.CHECKING
+        """Whether it is being checked after a failure, or goes off: others are tried before it."""
+        return (
+            self.asked_for == "check" and self.state is PoolState.CHECKING
+        ) or self.state is PoolState.STOPPING
 
     @property
     def is_starting(self) -> bool:

@@ -7,12 +7,12 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.errors import ClusterHatError, LockTimeoutError, TransientBusError
+from rpi_clusterhat.errors import ClusterHatError, LockTimeoutError, SupersededError, TransientBusError
 from rpi_clusterhat.events import State, StateChanged
 from rpi_clusterhat.nodes.probes import await_until_up
 from rpi_clusterhat.power.states import has_power
 
-from .actions import BackOff, Boot, Check, CutPower, WatchIdle
+from .actions import BackOff, Boot, CallOff, Check, CutPower, WatchIdle
 from .states import PoolState, is_starting
 
 if TYPE_CHECKING:
@@ -81,13 +81,15 @@ class Runner:
         self.act()
 
     async def end(self) -> None:
-        """Ends all tasks. Nothing is switched from now on."""
+        """Ends all tasks. Nothing is switched from now on, but a node that was asked to halt goes off."""
         self._ended = True
         if self._unsubscribe is not None:
             self._unsubscribe()
+        halting = {self._tasks[name] for name in self._switching if not self.cluster[name].call_off_halt()}
         tasks = list(self._running)
         for task in tasks:
-            task.cancel()
+            if task not in halting:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # What the cluster says ------------------------------------------------------------------------------
@@ -130,6 +132,8 @@ class Runner:
             action = actions.popleft()
             if isinstance(action, WatchIdle):
                 self._spawn(self._watch_idle(action.node))
+            elif isinstance(action, CallOff):
+                self.cluster[action.node].call_off_halt()
             else:
                 self._hand(action)
 
@@ -176,6 +180,8 @@ class Runner:
             elif isinstance(action, BackOff):
                 if action.cut:
                     await self._cut(name, "failure")
+                    if self._ended:
+                        return
                 await self.cluster.clock.asleep(action.seconds)
                 self._report(scheduler.back_off_over, name)
         except Exception as error:  # noqa: BLE001 - a stranger's probe may raise anything: who waits is told
@@ -225,6 +231,8 @@ class Runner:
         try:
             with self._switches(name):
                 await self.cluster.off(name)
+        except SupersededError:
+            self._report(self.scheduler.called_off, name)
         except Exception as error:  # noqa: BLE001 - a stranger's backend may raise anything: it is told and tried again
             _log.warning("%s cannot be switched off: %s", name, error)
             tell, text = self.scheduler.power_off_failed, _reason(name, error)

@@ -18,6 +18,7 @@ from rpi_clusterhat.errors import (
     QueueFullError,
 )
 
+from .actions import CallOff
 from .balance import balancer
 from .lifecycle import Lifecycle
 from .queue import WaitingQueue
@@ -143,6 +144,8 @@ class Scheduler(Lifecycle):
         node.assigned[request] = None
         if node.state is PoolState.OFF:
             self._boot(node, "lease")
+        elif node.state is PoolState.STOPPING:
+            self.actions.append(CallOff(node.name))
 
     def release(self, request: LeaseRequest) -> None:
         """The lease is given back, or waits no longer. A boot under way goes on."""

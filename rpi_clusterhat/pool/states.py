@@ -24,11 +24,11 @@ class PoolState(StrEnum):
     """Was switched on by this pool, and has not answered its probe yet."""
     CHECKING = "checking"
     """Has power, and is probed before it gets leases: another program switched it on, a lease met a failure,
-    its power could not be cut, or a back-off is over."""
+    its power could not be cut, its halt was called off, or a back-off is over."""
     READY = "ready"
     """Answered its probe: it may be leased."""
     STOPPING = "stopping"
-    """Its power is being cut. Leases that ask for it wait until it has booted again."""
+    """It is being halted, or its power cut. Leases that ask for it wait until it has booted again."""
     FAILED = "failed"
     """Could not be switched on, or did not answer in time. It backs off, and gets no leases meanwhile."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat import validate
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
-from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
+from rpi_clusterhat.events import CutWithoutHalt, LinesAltered, PowerLost, StateChanged
 
 from .states import State, Trigger, after
 
@@ -241,6 +241,17 @@ class Inventory:
             elif not under_way and entry.state is State.STOPPING:
                 self.apply(entry, Trigger.CANCEL, "request")
 
+    def call_off_halt(self, name: str) -> bool:
+        """Has a node that is being halted stay on, if it was not asked yet. Whether it stays on."""
+        entry = self.entries[name]
+        if entry.halting is None or entry.state is not State.STOPPING:
+            return True
+        # In this order: who halts it notes that it is asked before it looks here. No lock: an event loop must
+        # not wait for a transfer.
+        entry.desired = True
+        entry.asked_by = None
+        return not entry.was_asked_to_halt
+
     # Events ---------------------------------------------------------------------------------------------
 
     def subscribe(self, callback: Callable[[Event], object]) -> Callable[[], None]:
@@ -276,6 +287,8 @@ class Inventory:
                     logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
             if isinstance(event, LinesAltered):
                 _log_altered(event)
+            elif isinstance(event, CutWithoutHalt):
+                _log_cut(event)
 
     # The end --------------------------------------------------------------------------------------------
 
@@ -318,6 +331,14 @@ class Inventory:
                 self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, "request")
             elif (left is None or offset in written) and entry.state is not State.FAILED:
                 self.apply(entry, Trigger.FORGET, "request")
+
+
+def _log_cut(event: CutWithoutHalt) -> None:
+    import logging
+
+    logging.getLogger("rpi_clusterhat").warning(
+        "%s loses its power without a halt: %s", event.node, event.reason
+    )
 
 
 def _log_altered(event: LinesAltered) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rpi_clusterhat.events import BootFinished, BootStarted, PoweredOff, PowerOffFailed
-from rpi_clusterhat.pool.actions import BackOff, Boot, Check, CutPower
+from rpi_clusterhat.pool.actions import BackOff, Boot, CallOff, Check, CutPower
 from rpi_clusterhat.pool.states import PoolState
 from tests.pool.desk import Desk
 
@@ -93,11 +93,39 @@ def test_a_lease_that_comes_too_late_waits_for_the_off_and_starts_the_node_again
     desk.core.check_idle("p1")
     late = desk.ask()
     assert (late.node, late.answers) == ("p1", 0)
-    assert desk.actions() == [CutPower("p1", "idle")]
+    assert desk.actions() == [CutPower("p1", "idle"), CallOff("p1")]
     desk.core.powered_off("p1", "idle")
     assert desk.actions() == [Boot("p1")]
     desk.boot("p1")
     assert late.answers == 1
+
+
+def test_a_node_whose_halt_was_called_off_is_checked_and_serves_on() -> None:
+    desk = Desk(1, idle_timeout=10.0, min_on_time=0.0)
+    desk.up("p1")
+    desk.clock.advance(10.0)
+    desk.core.check_idle("p1")
+    late = desk.ask()
+    desk.actions()
+    desk.clock.advance(1.0)
+    desk.core.called_off("p1")
+    assert desk.actions() == [Check("p1")]
+    desk.core.ready("p1")
+    assert (late.node, late.answers, late.error) == ("p1", 1, None)
+    desk.core.release(late)
+    assert desk.core.due_at("p1") == 21.0
+    desk.core.called_off("p1")  # it says so too late
+    assert desk.node("p1").state is PoolState.READY
+
+
+def test_other_nodes_are_taken_before_one_that_goes_off() -> None:
+    desk = Desk(2, maxconn=5)
+    desk.up("p1")
+    assert desk.core.power_off("p1")
+    assert desk.ask().node == "p2"
+    assert desk.actions() == [CutPower("p1", "hand"), Boot("p2")]
+    assert desk.ask("p1").node == "p1"
+    assert desk.actions() == [CallOff("p1")]
 
 
 def test_a_node_that_cannot_be_switched_off_is_checked_and_serves_on() -> None:
@@ -106,7 +134,7 @@ def test_a_node_that_cannot_be_switched_off_is_checked_and_serves_on() -> None:
     assert desk.core.power_off("p1")
     late = desk.ask()
     desk.core.power_off_failed("p1", "stuck")
-    assert desk.actions() == [CutPower("p1", "hand"), Check("p1")]
+    assert desk.actions() == [CutPower("p1", "hand"), CallOff("p1"), Check("p1")]
     assert desk.events == [PowerOffFailed("p1", "stuck", 30.0), BootStarted("p1", "check")]
     member = desk.node("p1")
     assert (member.state, member.failures, member.failure) == (PoolState.CHECKING, 0, None)

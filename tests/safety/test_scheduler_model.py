@@ -24,7 +24,7 @@ from rpi_clusterhat.errors import (
     QueueFullError,
 )
 from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff, PowerOffFailed
-from rpi_clusterhat.pool.actions import BackOff, Boot, Check, CutPower, WatchIdle
+from rpi_clusterhat.pool.actions import BackOff, Boot, CallOff, Check, CutPower, WatchIdle
 from rpi_clusterhat.pool.balance import BALANCERS
 from rpi_clusterhat.pool.scheduler import Scheduler
 from rpi_clusterhat.pool.settings import PoolSettings
@@ -91,6 +91,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         """Whether the pool was told that the node has power."""
         self.last_active = dict.fromkeys(NODES, NEVER)
         self.on_since = dict.fromkeys(NODES, NEVER)
+        self.to_stay: set[str] = set()
+        """Nodes that go off, and that a lease needs meanwhile."""
         self.sleepers: list[tuple[str, float]] = []
         """Whose idle time is looked at, and when next."""
 
@@ -121,6 +123,12 @@ class DispatcherMachine(RuleBasedStateMachine):
                 assert name not in [sleeper for sleeper, _ in self.sleepers], "two look at one idle time"
                 self.sleepers.append((name, self.clock.now()))
                 continue
+            if isinstance(action, CallOff):
+                assert self.core.nodes[name].state is PoolState.STOPPING
+                assert self.core.nodes[name].assigned
+                self.to_stay.add(name)
+                continue
+            self.to_stay.discard(name)
             before = self.work.get(name)
             if isinstance(action, Boot):
                 assert not self.known_on[name], "a boot for a node that has power"
@@ -259,7 +267,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             return
         if not works:
             del self.work[name]
-            if isinstance(action, CutPower):
+            if isinstance(action, CutPower) and name in self.to_stay:
+                self.last_active[name] = self.clock.now()
+                self.core.called_off(name)
+            elif isinstance(action, CutPower):
                 self.core.power_off_failed(name, "it was to fail")
             else:
                 self.core.failed(name, "it was to fail")
