@@ -77,6 +77,14 @@ def _show_standing(hat: Cluster, out: Output) -> None:
     out.line(node_standing(hat))
 
 
+def _halt(hat: Cluster, out: Output) -> None:
+    """Halts the nodes whose power goes with their lines, where there is a way to."""
+    try:
+        hat.off("all")
+    except ClusterHatError as error:
+        out.error(str(error))
+
+
 def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals) -> None:
     """Keeps the lines until a signal comes."""
     stay = "off" if args.command == "off" else "on"
@@ -88,6 +96,8 @@ def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals)
     except Signalled:
         try:
             if not hat.holds_levels:
+                if stay == "on":
+                    _halt(hat, out)
                 hat.close()
         finally:
             out.line(after_closing(hat, args, out, signals, node_standing))
