@@ -204,6 +204,18 @@ class ClusterBase:
         self._directory.guards.append(steps)
         return partial(self._directory.guards.remove, steps)
 
+    def ways_to_halt(self, node: str) -> tuple[str, ...]:
+        """Returns the ways to halt a node that are set, in the order in which they are tried.
+
+        Args:
+            node: Its name.
+
+        Raises:
+            NodeNameError: The cluster has no such node.
+        """
+        name = self._check_name(node)
+        return () if self._nodes is None else self._nodes[name].settings["halt"]
+
     @property
     def _directory(self) -> NodeDirectory:
         if self._nodes is None:

@@ -79,10 +79,11 @@ def _show_standing(hat: Cluster, out: Output) -> None:
 
 def _halt(hat: Cluster, out: Output) -> None:
     """Halts the nodes whose power goes with their lines, where there is a way to."""
-    try:
-        hat.off("all")
-    except ClusterHatError as error:
-        out.error(str(error))
+    if names := [name for name in hat.names if hat.ways_to_halt(name)]:
+        try:
+            hat.off(names)
+        except ClusterHatError as error:  # they lose their power all the same
+            out.error(str(error))
 
 
 def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals) -> None:
