@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rpi_clusterhat.errors import (
+    HaltError,
     LockError,
     NodeFailedError,
     StuckLineError,
@@ -15,8 +16,11 @@ from rpi_clusterhat.errors import (
 )
 from rpi_clusterhat.power import plans
 from rpi_clusterhat.power.plans import (
+    AwaitHalt,
+    BeginHalt,
     Boards,
     Cut,
+    EndHalt,
     Fail,
     Queue,
     Read,
@@ -30,12 +34,13 @@ from rpi_clusterhat.power.plans import (
     SwitchOn,
     TakeTurn,
 )
-from rpi_clusterhat.waiting import Sleep
+from rpi_clusterhat.waiting import Readable, Sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from rpi_clusterhat.power.plans import Plan, Step
+    from rpi_clusterhat.waiting import Steps
 
 OFF = {"p1": False, "p2": False}
 ON = {"p1": True, "p2": True}
@@ -419,3 +424,87 @@ def test_a_cycle_tells_of_a_stuck_line_before_a_node_that_was_superseded() -> No
     ]
     with pytest.raises(NodeFailedError, match=r"^p1: shorted$"):
         drive(cycle(BOTH, ON, 1.5), *answers)
+
+
+# Halting ---------------------------------------------------------------------------------------------------
+
+P1 = ("p1",)
+UP, DOWN = {"p1": True}, {"p1": False}
+
+
+def halt(name: str) -> Steps[None]:
+    """Two steps, as those that halt a node may be."""
+    yield Sleep(7.0)
+    yield Readable(len(name), 2.0)
+
+
+HALTED: list[Step] = [Sleep(7.0), Readable(2, 2.0)]
+
+
+def halt_off(powered: Powered, **found: Any) -> Plan[None]:
+    return looked(plans.halt_and_switch_off("p1", halt), Seen(powered, **found))
+
+
+def test_a_node_is_halted_and_then_cut() -> None:
+    steps = drive(halt_off(UP), (BeginHalt("p1"), True), (EndHalt("p1"), True))
+    assert steps == [BeginHalt("p1"), *HALTED, EndHalt("p1"), Cut(P1, unlocked=True)]
+
+
+def test_a_node_without_power_is_not_halted() -> None:
+    assert list(halt_off(DOWN)) == []
+    assert list(halt_off(DOWN, queued=P1)) == [Cut(P1, unlocked=True)]
+
+
+def test_a_failure_is_forgotten_before_the_halt() -> None:
+    steps = drive(halt_off(UP, failed=P1), (BeginHalt("p1"), True), (EndHalt("p1"), True))
+    assert steps[:2] == [Retry(P1), BeginHalt("p1")]
+
+
+def test_what_somebody_else_has_cut_meanwhile_is_left_alone() -> None:
+    steps = drive(halt_off(UP), (BeginHalt("p1"), True), (EndHalt("p1"), False))
+    assert steps[-1] == EndHalt("p1")
+
+
+def test_who_comes_second_waits_for_the_other_halt() -> None:
+    steps = drive(halt_off(UP), (BeginHalt("p1"), False), (Read(P1), Seen(DOWN)))
+    assert steps == [BeginHalt("p1"), AwaitHalt("p1"), Read(P1)]
+
+
+def test_an_error_of_a_halt_settles_the_node_and_cuts_nothing() -> None:
+    plan = halt_off(UP)
+    steps: list[Step] = []
+    with pytest.raises(HaltError):
+        drive(plan, (BeginHalt("p1"), True), (Sleep(7.0), HaltError("it does not")), steps=steps)
+    assert steps[-1] == Settle(P1)
+    assert not [step for step in steps if isinstance(step, Cut)]
+
+
+def test_on_waits_for_a_halt_after_the_others_are_on() -> None:
+    plan = looked(plans.switch_on(BOTH, halt), Seen({"p1": True, "p2": False}, stopping=P1))
+    steps = drive(plan, (AwaitHalt("p1"), False), (Read(P1), Seen(DOWN)))
+    first: list[Step] = [Queue(("p2",)), TakeTurn("p2"), SwitchOn("p2")]
+    then: list[Step] = [AwaitHalt("p1"), Read(P1), Queue(P1), TakeTurn("p1"), SwitchOn("p1")]
+    assert steps == first + then
+
+
+def test_a_node_whose_halt_was_called_off_is_on_already() -> None:
+    plan = looked(plans.switch_on(P1, halt), Seen(UP, stopping=P1))
+    steps = drive(plan, (AwaitHalt("p1"), False), (Read(P1), Seen(UP)))
+    assert steps == [AwaitHalt("p1"), Read(P1)]
+
+
+def test_a_halt_that_was_left_half_way_is_ended_before_the_node_boots() -> None:
+    plan = looked(plans.switch_on(P1, halt), Seen(UP, stopping=P1))
+    answers: list[tuple[Step, Any]] = [
+        (AwaitHalt("p1"), True),
+        (BeginHalt("p1"), True),
+        (EndHalt("p1"), True),
+    ]
+    steps = drive(plan, *answers, (Read(P1), Seen(DOWN)))
+    assert steps[:6] == [AwaitHalt("p1"), BeginHalt("p1"), *HALTED, EndHalt("p1"), Cut(P1)]
+    assert steps[-1] == SwitchOn("p1")
+
+
+def test_a_cut_at_once_says_who_could_have_been_halted() -> None:
+    plan = looked(plans.switch_off(BOTH, P1), Seen(ON))
+    assert list(plan) == [Cut(BOTH, unlocked=True, unhalted=P1)]
