@@ -1,14 +1,16 @@
 """The ``sim`` backend: a simulated world instead of a board, used only when it is asked for.
 
-The world has rails that give way, nodes that boot and fail, boards that lose power.
+The world has rails that give way, nodes that boot, halt and fail, cards that a cut corrupts while they are
+written, boards that lose power.
 `rpi_clusterhat.testing.simulated` is how a test looks at it and breaks it, `rpi_clusterhat_sim.world.World`
 is the world itself. With the option ``serve``, nodes that are up answer: see `rpi_clusterhat_sim.serving`.
 
 What it does not simulate: voltages and what a drooping one does short of a brown-out; what a node's load
-adds to its current; USB, networks, storage, consoles and what runs on a node beside that service; the time
-that a bus transfer takes, and the registers behind it; the controller's own supply, throttling and reboots
-(a reset that would cut the nodes is `SimulatedBoard.lose_power`); a line's glitches. All figures that it
-starts from are chosen.
+adds to its current; USB, networks, consoles and what runs on a node beside that service; what is on a node's
+card (it is clean, being written, or corrupt), and a halt that stops one thing after another; the time that a
+bus transfer takes, and the registers behind it; the controller's own supply, throttling and reboots (a reset
+that would cut the nodes is `SimulatedBoard.lose_power`); a line's glitches. All figures that it starts from
+are chosen.
 """
 
 from __future__ import annotations
@@ -106,6 +108,17 @@ plugin = Plugin(
         Option("boot", _number(0, 1e4), None, "amperes that a node draws while it boots [0.2]"),
         Option("idle", _number(0, 1e4), None, "amperes that a node draws when it has booted [0.13]"),
         Option("boot_time", _number(0, 1e6), None, "seconds from power to a node that is up [20]"),
+        Option("halted", _number(0, 1e4), None, "amperes that a node draws when it has halted [0.03]"),
+        Option(
+            "halt_time", _number(0, 1e6), None, "seconds from the request to halt to a node that is down [2]"
+        ),
+        Option("writes", parse_bool, None, "yes: nodes that are up write to their cards without end [no]"),
+        Option(
+            "corrupt_boots",
+            parse_bool,
+            None,
+            "no: a node whose card is corrupt does not boot until the card is repaired [yes]",
+        ),
         Option("ambient", _number(-100, 200), None, "degrees Celsius around the boards [22]"),
         Option("set_up", parse_bool, True, "no: a new board is as it comes out of a power loss"),
         Option("pos", parse_bool, False, "on: nodes of a board that nobody has set up have power"),

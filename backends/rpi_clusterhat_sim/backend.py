@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rpi_clusterhat.errors import BackendError, ClosedError, PowerLostError, SettingError
 
 from .board import SimBoard
 from .holders import new_holder
+from .load import NodeModel
 from .node import node_number
-from .supply import CAPACITY, NodeModel
+from .supply import CAPACITY
 from .world import RAIL
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class BankSpec(NamedTuple):
     rail: str | None = None
     capacity: float | None = None
     ambient: float | None = None
-    model: Mapping[str, float | None] = {}
+    model: Mapping[str, Any] = {}
     """Fields of `NodeModel`."""
     set_up: bool = True
     pos: bool = False
@@ -192,6 +193,17 @@ class SimBackend:
         self._check_open()
         return {}
 
+    def ask_to_halt(self, offset: int) -> None:
+        """See `rpi_clusterhat.hardware.backend.SupportsHalting.ask_to_halt`."""
+        self._check_node(offset)
+        with self._shared.change() as world:
+            world.node(self._find(world).consumers[offset].name).halt()
+
+    def has_halted(self, offset: int) -> bool:
+        self._check_node(offset)
+        with self._shared.look() as world:
+            return world.node(self._find(world).consumers[offset].name).phase in ("off", "halted")
+
     def close(self) -> dict[int, bool] | None:
         if self._closed:
             return None
@@ -214,6 +226,12 @@ class SimBackend:
         for offset in levels:
             if offset not in self._offsets:
                 raise ValueError(f"line {offset} was not opened: {sorted(self._offsets)} were")
+
+    def _check_node(self, offset: int) -> None:
+        self._check_open()
+        self._check_lines({offset: True})
+        if next(node_number(line.name) for line in self._lines if line.offset == offset) is None:
+            raise ValueError(f"no node is on line {offset}")
 
     def _find(self, world: World) -> SimBank:
         """This backend's bank, made where the world has none: a state file may be removed at any time."""

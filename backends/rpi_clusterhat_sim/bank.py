@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.hardware.backend import Line
 
-    from .supply import Consumer, NodeModel, Supply
+    from .consumer import Consumer
+    from .load import NodeModel
+    from .supply import Supply
     from .timeline import Timeline
 
 __all__ = ["BusFault", "SimBank"]

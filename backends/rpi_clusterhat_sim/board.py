@@ -123,15 +123,43 @@ class _BoardNode:
         with self._look() as node:
             return node.temperature
 
+    @property
+    def card(self) -> str:
+        with self._look() as node:
+            return node.card
+
+    @property
+    def corruptions(self) -> int:
+        with self._look() as node:
+            return node.corruptions
+
     def hang(self) -> None:
         with self._change() as node:
             node.hang()
+
+    def halt(self) -> None:
+        with self._change() as node:
+            node.halt()
+
+    def write(self, seconds: float) -> None:
+        with self._change() as node:
+            node.write(seconds)
+
+    def repair(self) -> None:
+        with self._change() as node:
+            node.repair()
 
     def fail(
         self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None, drops: float = 0.0
     ) -> None:
         with self._change() as node:
             node.fail(boots=boots, slow=slow, hang_after=hang_after, drops=drops)
+
+    def fail_halting(
+        self, *, ignored: bool = False, hangs: bool = False, seconds: float | None = None
+    ) -> None:
+        with self._change() as node:
+            node.fail_halting(ignored=ignored, hangs=hangs, seconds=seconds)
 
     def stick(self, level: bool | None) -> None:
         with self._backend.change() as (_, bank):

@@ -2,7 +2,8 @@
 
     pN:no-boot      pN:slow=FACTOR      pN:hang=SECONDS after each start      pN:hang now
     pN:drops=SECONDS takes connections and closes them for so long, at the end of each boot
-    LINE:stuck-high      LINE:stuck-low      LINE:ok takes all of the line's faults back
+    pN:no-halt ignores that it is asked to halt      pN:halt=SECONDS takes so long      pN:halt-hangs half way
+    LINE:stuck-high      LINE:stuck-low      LINE:ok takes all of the line's faults back, and repairs its card
     bus:error@N the N-th access      bus:error@NxM that and the next, M in all
     bus:gone@N from the N-th access on      bus:power-lost now      bus:ok
 
@@ -18,14 +19,17 @@ from .node import node_number
 
 if TYPE_CHECKING:
     from .bank import SimBank
+    from .consumer import Halting
+    from .load import Load
+    from .node import SimNode
     from .world import World
 
 __all__ = ["Fault", "parse_faults"]
 
 _ALLOWED = (
-    "pN:no-boot, pN:slow=FACTOR, pN:hang, pN:hang=SECONDS, pN:drops=SECONDS, LINE:stuck-high, "
-    "LINE:stuck-low, LINE:ok, bus:error@N, bus:error@NxTIMES, bus:gone@N, bus:power-lost or bus:ok, "
-    "separated by commas"
+    "pN:no-boot, pN:slow=FACTOR, pN:hang, pN:hang=SECONDS, pN:drops=SECONDS, pN:no-halt, pN:halt=SECONDS, "
+    "pN:halt-hangs, LINE:stuck-high, LINE:stuck-low, LINE:ok, bus:error@N, bus:error@NxTIMES, bus:gone@N, "
+    "bus:power-lost or bus:ok, separated by commas"
 )
 
 
@@ -54,20 +58,37 @@ class Fault(NamedTuple):
         if consumer is None:
             return
         node = world.node(consumer.name)
-        load = consumer.load
-        fails: dict[str, Any] = {
-            "boots": load.boots, "slow": load.slow, "hang_after": load.hang_after, "drops": load.drops
-        }  # fmt: skip
         if self.what == "ok":
             node.fail()
-        elif self.what == "no-boot":
-            fails["boots"] = False
-            node.fail(**fails)
+            node.fail_halting()
+            node.repair()
         elif self.what == "hang" and self.value is None:
             node.hang()
+        elif "halt" in self.what:
+            self._fail_halting(node, consumer.halting)
+        else:
+            self._fail(node, consumer.load)
+
+    def _fail(self, node: SimNode, load: Load) -> None:
+        course = load.course
+        fails: dict[str, Any] = {
+            "boots": course.boots, "slow": load.slow, "hang_after": course.hang_after, "drops": course.drops
+        }  # fmt: skip
+        if self.what == "no-boot":
+            fails["boots"] = False
         else:
             fails["hang_after" if self.what == "hang" else self.what] = self.value
-            node.fail(**fails)
+        node.fail(**fails)
+
+    def _fail_halting(self, node: SimNode, halting: Halting) -> None:
+        fails: dict[str, Any] = {
+            "ignored": halting.ignored, "hangs": halting.hangs, "seconds": halting.time
+        }  # fmt: skip
+        if self.what == "halt":
+            fails["seconds"] = self.value
+        else:
+            fails["ignored" if self.what == "no-halt" else "hangs"] = True
+        node.fail_halting(**fails)
 
     def _apply_to_bus(self, bank: SimBank) -> None:
         if self.what == "ok":
@@ -110,7 +131,7 @@ def _of_line(target: str, what: str) -> Fault | None:
         return Fault(target, what)
     if node_number(target) is None:
         return None
-    if what in ("no-boot", "hang"):
+    if what in ("no-boot", "hang", "no-halt", "halt-hangs"):
         return Fault(target, what)
     word, _, number = what.partition("=")
     try:
@@ -119,7 +140,7 @@ def _of_line(target: str, what: str) -> Fault | None:
         return None
     if not isfinite(value) or value < 0 or (word == "slow" and not value):
         return None
-    return Fault(target, word, value) if word in ("slow", "hang", "drops") else None
+    return Fault(target, word, value) if word in ("slow", "hang", "drops", "halt") else None
 
 
 def _count(text: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rpi_clusterhat.errors import BackendError, BackendUnavailableError, SettingError
 
 from .backend import BankSpec, SimBackend
-from .supply import NodeModel
+from .load import NodeModel
 from .world import AMBIENT, HISTORY, World
 
 if TYPE_CHECKING:

@@ -50,11 +50,11 @@ class Servers:
             host, port = servers.address("p1")
 
     An address is the node's from the moment it is added until it is discarded. Who connects is refused while
-    the node is not up. A node that loses its power, browns out or is switched off and on resets all its
-    connections; one that hangs still lets clients in, and nobody gets an answer; one that drops connections
-    lets clients in, and closes. When a call that cuts power returns, in this process or in another one that
-    shares the state file, nothing of the node answers any more. What happens by itself is seen `INTERVAL`
-    later.
+    the node is not up. A node that loses its power, browns out, is switched off and on or begins to halt
+    resets all its connections; one that hangs still lets clients in, and nobody gets an answer; one that
+    drops connections lets clients in, and closes. When a call that cuts power or has a node halt returns, in
+    this process or in another one that shares the state file, nothing of the node answers any more. What
+    happens by itself is seen `INTERVAL` later.
 
     ``source`` is a `World` or a `StateFile`; ``service`` is as `rpi_clusterhat_sim.service.load_service` has
     it; ``ports`` are for nodes that are not to get any free one. One thread serves all nodes, and runs while
@@ -190,7 +190,7 @@ class Servers:
         return goes_on
 
     def _check_power(self, world: World) -> None:
-        """Called by whoever switched power, in its thread."""
+        """Called by whoever switched power or had a node halt, in its thread."""
         for station in list(self._stations.values()):
             station.check_power(world)
 
@@ -329,11 +329,14 @@ class _Station:
             raise
 
     def check_power(self, world: World) -> None:
-        """Cuts off what listens where the node has lost its power since. May be called from any thread."""
+        """Cuts off what listens where the node has lost its power since, or has begun to halt.
+
+        May be called from any thread.
+        """
         running = self._running
         if running is not None:
             phase, boots = _state(world, self.name, None)
-            if phase == "off" or boots != running.boots:
+            if phase not in _OPEN or boots != running.boots:
                 running.listener.cut()
                 running.leave()
 

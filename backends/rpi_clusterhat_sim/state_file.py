@@ -95,7 +95,8 @@ class StateFile:
         """Lends the world to be changed, and saves it at the end.
 
         It is saved after a `BackendError` too, since a failed access is an event. Where a node has lost its
-        power by it, or has started anew, nothing of its time before that answers once this is over.
+        power by it, has started anew or has begun to halt, nothing of its time before that answers once this
+        is over.
         """
         self._check_folder()
         ended: list[str] = []
@@ -206,9 +207,9 @@ class StateFile:
 
 
 def _boots(world: World) -> dict[str, int]:
-    """The number of the boot that each node is in, by name; without those that have no power."""
+    """The number of the boot that each node is in, by name; without those that cannot answer any more."""
     nodes = (world.node(consumer.name) for consumer in world.timeline.consumers)
-    return {node.name: node.boots for node in nodes if node.powered}
+    return {node.name: node.boots for node in nodes if node.phase not in ("off", "halting", "halted")}
 
 
 def _keep_owner(fd: int, status: os.stat_result) -> None:

@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from rpi_clusterhat.hardware.backend import Line
 
 from .bank import BusFault
-from .history import Course, Entry
+from .batch import Batch
+from .consumer import Halting
+from .course import Course
+from .history import Entry
 from .holders import is_alive
-from .supply import Batch, Load, NodeModel, Supply
+from .load import Load, NodeModel
 from .world import World
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
 
     from .bank import SimBank
-    from .supply import Consumer
+    from .consumer import Consumer
+    from .supply import Supply
 
 __all__ = ["decode", "encode"]
 
@@ -79,19 +83,35 @@ def _encode_bank(bank: SimBank) -> dict[str, Any]:
 
 def _encode_consumer(consumer: Consumer) -> dict[str, Any]:
     consumer.sync()
-    batch = consumer.batch
     return {
         "load": _encode_load(consumer.load),
         "starts": consumer.starts,
         "brownouts": consumer.brownouts,
-        "hung": consumer.hung,
+        "halting": list(consumer.halting),
+        "card": [consumer.corrupt, consumer.corruptions],
         "warmth": [consumer.warmth, consumer.warm_at],
-        "on": batch and {"at": batch.start, "inrush": batch.inrush, "load": _encode_load(batch.load)},
+        "on": consumer.batch and _encode_batch(consumer.batch),
+    }
+
+
+def _encode_batch(batch: Batch) -> dict[str, Any]:
+    return {
+        "at": batch.start,
+        "inrush": batch.inrush,
+        "load": _encode_load(batch.load),
+        "boots": batch.boots,
+        "hangs": _encode_time(batch.hang_at),
+        "writes": _encode_time(batch.write_until),
+        "halts": [_encode_time(batch.halt_at), _encode_time(batch.halt_end)],
     }
 
 
 def _encode_load(load: Load) -> list[Any]:
-    return [load.slow, load.boots, load.hang_after, load.drops]
+    return [load.slow, load.course.boots, load.course.hang_after, load.course.drops]
+
+
+def _encode_time(time: float) -> float | None:
+    return time if isfinite(time) else None
 
 
 def decode(content: bytes, clock: Clock, history: int | None, boot: str) -> World:
@@ -119,13 +139,13 @@ class _Decoder:
         timeline = world.timeline
         for name, rail in _dict(data["rails"]).items():
             world.add_rail(name, _real(rail["capacity"], 0.0))
-            timeline.supplies[name].brownouts = _count(rail["brownouts"])
+            timeline.supplies[name].period.number = _count(rail["brownouts"])
         for bank in _list(data["banks"]):
             self._bank(world, bank)
         warmth, warm_at = _list(data["controller"])
         timeline.controller_warmth, timeline.controller_warm_at = _real(warmth), self._time(warm_at)
         for entry in _list(data["history"]):
-            time, what, node, detail, course = entry
+            time, what, node, detail, course, *until = entry
             timeline.entries.append(
                 Entry(
                     _real(time) + self._shift,
@@ -133,6 +153,7 @@ class _Decoder:
                     _text(node),
                     _text(detail),
                     None if course is None else _course(course),
+                    *(value if value is None else _real(value) + self._shift for value in until),
                 )
             )
         timeline.last = self._last + self._shift  # putting it together was no event
@@ -144,7 +165,7 @@ class _Decoder:
     def _bank(self, world: World, data: Any) -> None:
         timeline = world.timeline
         lines = [Line(_count(line["offset"]), _text(line["name"])) for line in _list(data["lines"])]
-        model = NodeModel(*[_real(value, 0.0) for value in _list(data["model"])])
+        model = _model(data["model"])
         first = len(timeline.consumers)
         rail = timeline.supplies[_text(data["rail"])]
         # Set up while it is put together, so that nothing gets power of itself.
@@ -177,17 +198,48 @@ class _Decoder:
     def _consumer(self, consumer: Consumer, model: NodeModel, rail: Supply, data: Any) -> None:
         consumer.load = _load(rail, model, data["load"])
         consumer.starts, consumer.brownouts = _count(data["starts"]), _count(data["brownouts"])
-        consumer.hung = _bool(data["hung"])
+        if "card" in data:
+            corrupt, corruptions = _list(data["card"])
+            consumer.corrupt, consumer.corruptions = _bool(corrupt), _count(corruptions)
+            ignored, hangs, seconds = _list(data["halting"])
+            seconds = None if seconds is None else _real(seconds, 0.0)
+            consumer.halting = Halting(_bool(ignored), _bool(hangs), seconds)
         warmth, warm_at = _list(data["warmth"])
         consumer.warmth, consumer.warm_at = _real(warmth), self._time(warm_at)
-        on = data["on"]
-        if on is not None:
-            load = _load(rail, model, on["load"])
-            batch = Batch(load, self._time(on["at"]), 0, inrush=_bool(on["inrush"]))
+        if data["on"] is not None:
+            batch = self._batch(model, rail, _dict(data["on"]))
+            if data.get("hung", False):  # a file of before there was halting
+                batch.hang(batch.start)
             rail.start(consumer, batch, self._last + self._shift)
+
+    def _batch(self, model: NodeModel, rail: Supply, data: Any) -> Batch:
+        load = _load(rail, model, data["load"])
+        batch = Batch(load, self._time(data["at"]), inrush=_bool(data["inrush"]))
+        if "halts" in data:
+            halt_at, halt_end = _list(data["halts"])
+            batch.boots = _bool(data["boots"])
+            batch.hang_at = self._coming(data["hangs"], inf)
+            batch.write_until = self._coming(data["writes"], -inf)
+            batch.halt_at = self._coming(halt_at, inf)
+            batch.halt_end = self._coming(halt_end, inf)
+        return batch
+
+    def _coming(self, value: Any, never: float) -> float:
+        """A time that may lie ahead."""
+        return never if value is None else _real(value) + self._shift
 
     def _time(self, value: Any) -> float:
         return min(_real(value), self._last) + self._shift
+
+
+def _model(data: Any) -> NodeModel:
+    values = _list(data)
+    defaults = list(NodeModel())[: len(values)]  # a file of before there was more to say has fewer
+    read: list[Any] = [
+        _bool(value) if isinstance(default, bool) else _real(value, 0.0)
+        for value, default in zip(values, defaults, strict=True)
+    ]
+    return NodeModel(*read)
 
 
 def _load(rail: Supply, model: NodeModel, data: Any) -> Load:
@@ -198,9 +250,18 @@ def _load(rail: Supply, model: NodeModel, data: Any) -> Load:
 
 
 def _course(data: Any) -> Course:
-    boot_time, boots, hang_after = _list(data)
+    boot_time, boots, hang_after, *more = _list(data)
     after = None if hang_after is None else _real(hang_after, 0.0)
-    return Course(_real(boot_time, 0.0), _bool(boots), after)
+    course = Course(_real(boot_time, 0.0), _bool(boots), after)
+    if not more:
+        return course
+    drops, writes, corrupt_boots, corrupt = more
+    return course._replace(
+        drops=_real(drops, 0.0),
+        writes=_bool(writes),
+        corrupt_boots=_bool(corrupt_boots),
+        corrupt=_bool(corrupt),
+    )
 
 
 def _no_constant(name: str) -> float:

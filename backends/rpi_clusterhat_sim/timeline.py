@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from math import exp
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._fork import after_fork
 
-from .history import Course, Entry
+from .consumer import warmed
+from .history import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rpi_clusterhat.clock import Clock
 
-    from .supply import Consumer, Load, Supply
+    from .consumer import Consumer
+    from .course import Course
+    from .supply import Supply
 
-__all__ = ["VOLTS", "Timeline"]
-
-VOLTS = 5.0
+__all__ = ["Timeline"]
 
 # Chosen, not measured: degrees above the ambient in the end, and the seconds for 63 % of the way there.
-_NODE_RISE_PER_WATT, _NODE_TAU = 30.0, 90.0
 _CONTROLLER_RISE, _CONTROLLER_RISE_BY_NODES, _CONTROLLER_TAU = 20.0, 8.0, 180.0
-
-
-def _warmed(was: float, toward: float, seconds: float, tau: float) -> float:
-    return toward + (was - toward) * exp(-max(0.0, seconds) / tau)
 
 
 class Timeline:
@@ -48,7 +43,7 @@ class Timeline:
         """How many events there were: whether anything needs to be saved."""
         self.controller_warm_at = self.last
         self.watchers: list[Callable[[], None]] = []
-        """Called after power was switched, with the lock held."""
+        """Called after power was switched or a node began to halt, with the lock held."""
         self.set_ambient(ambient)
 
     def _renew(self) -> None:
@@ -68,37 +63,42 @@ class Timeline:
         self.last = max(self.clock.now(), self.last)
         return self.last
 
-    def note(self, time: float, what: str, node: str, detail: str = "", course: Course | None = None) -> None:
-        self.entries.append(Entry(time, what, node, detail, course))
+    def note(
+        self,
+        time: float,
+        what: str,
+        node: str,
+        detail: str = "",
+        course: Course | None = None,
+        until: float | None = None,
+    ) -> None:
+        self.entries.append(Entry(time, what, node, detail, course, until))
 
     def switch(self, now: float, supply: Supply, off: Sequence[Consumer], on: Sequence[Consumer]) -> None:
         """Gives power to nodes of one supply and cuts it from others, at one moment."""
         self.controller_warmth = self.controller_temperature(now)
         self.controller_warm_at = now
         for consumer in (*off, *on):
-            consumer.warmth = self.temperature(consumer, now)
-            consumer.warm_at = now
+            consumer.sync()
+            consumer.warm(now)
         for consumer in off:
             self.note(now, "off", consumer.name)
+            if consumer.cut(now):
+                self.note(now, "corrupted", consumer.name)
         for consumer in on:
-            self.note(now, "on", consumer.name, "", course_of(consumer.load))
+            self.note(now, "on", consumer.name, "", consumer.course)
         self.powered += len(on) - len(off)
         peak = supply.switch(now, off, on)
         if peak is not None:
             self.note(now, "brown-out", f"rail {supply.name}", f"{peak / 1e6:g} A of {supply.capacity:g} A")
+        self.tell()
+
+    def tell(self) -> None:
+        """Tells who watches."""
         for watcher in tuple(self.watchers):
             watcher()
-
-    def temperature(self, consumer: Consumer, now: float) -> float:
-        """Degrees Celsius. A node warms up by what it draws when idle: its boot is short beside that."""
-        rise = _NODE_RISE_PER_WATT * VOLTS * consumer.load.model.idle if consumer.batch is not None else 0.0
-        return _warmed(consumer.warmth, self.ambient + rise, now - consumer.warm_at, _NODE_TAU)
 
     def controller_temperature(self, now: float) -> float:
         by_nodes = _CONTROLLER_RISE_BY_NODES * self.powered / (len(self.consumers) or 1)
         toward = self.ambient + _CONTROLLER_RISE + by_nodes
-        return _warmed(self.controller_warmth, toward, now - self.controller_warm_at, _CONTROLLER_TAU)
-
-
-def course_of(load: Load) -> Course:
-    return Course(load.boot_time, load.boots, load.hang_after)
+        return warmed(self.controller_warmth, toward, now - self.controller_warm_at, _CONTROLLER_TAU)

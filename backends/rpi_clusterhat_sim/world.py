@@ -22,9 +22,11 @@ from rpi_clusterhat.errors import NodeNameError
 from rpi_clusterhat.hardware.simulation import SimulatedRail
 
 from .bank import SimBank
+from .consumer import Consumer
 from .history import with_derived
+from .load import NodeModel
 from .node import SimNode, node_number
-from .supply import CAPACITY, Consumer, NodeModel, Supply
+from .supply import CAPACITY, Supply
 from .timeline import Timeline
 
 if TYPE_CHECKING:
@@ -81,9 +83,9 @@ class World:
     change = look
 
     def watch(self, callback: Callable[[World], None]) -> Callable[[], None]:
-        """Calls back with this world each time that power was switched, with all other threads kept out.
+        """Calls back with this world each time that power was switched or a node began to halt.
 
-        Returns a function that ends this.
+        All other threads are kept out meanwhile. Returns a function that ends this.
         """
         watchers = self.timeline.watchers
         watcher = partial(callback, self)
@@ -214,12 +216,13 @@ class World:
         """What happened, oldest first, with what followed by itself until now. A copy."""
         with self.timeline.lock:
             rails = {consumer.name: f"rail {consumer.supply.name}" for consumer in self.timeline.consumers}
-            return with_derived(self.timeline.entries, rails.__getitem__, self.timeline.now())
+            return with_derived(self.timeline.entries, rails.get, self.timeline.now())
 
     def next_event(self, now: float | None = None) -> float | None:
         """Returns when something changes by itself after ``now``, or None if nothing does.
 
-        That is the end of an inrush or a boot, or a node that hangs. It looks at all nodes that start.
+        That is the end of an inrush, a boot, a halt or a writing, or a node that hangs. It looks at all nodes
+        that have some of this ahead.
         """
         with self.timeline.lock:
             after = self.timeline.now() if now is None else max(now, self.timeline.last)

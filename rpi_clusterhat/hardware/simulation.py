@@ -17,8 +17,10 @@ class SimulatedEvent(NamedTuple):
     """Something that happened in a simulated world.
 
     ``what`` is one of ``read``, ``write``, ``set-up`` (accesses to a bank's bus, failed ones included),
-    ``on``, ``off``, ``up``, ``failed``, ``hung`` (of a node), ``brown-out`` (of a rail), ``outside``,
-    ``released``, ``power-lost`` (of a bank) and ``fault`` (something was made to fail, or to work again).
+    ``on``, ``off``, ``up``, ``failed``, ``hung``, ``halting``, ``no-halt`` (it ignored that it was asked to),
+    ``halted`` (of a node), ``writing`` (it was told to), ``corrupted``, ``repaired`` (of a node's card),
+    ``brown-out`` (of a rail), ``outside``, ``released``, ``power-lost`` (of a bank) and ``fault`` (something
+    was made to fail, or to work again).
     """
 
     time: float
@@ -57,9 +59,10 @@ class SimulatedNode(Protocol):
 
     @property
     def phase(self) -> str:
-        """``off``, ``booting``, ``up``, ``hung`` or ``failed``.
+        """``off``, ``booting``, ``up``, ``hung``, ``failed``, ``halting`` or ``halted``.
 
-        A node is ``failed`` when it did not boot. It draws current all the same, as does one that hangs.
+        A node is ``failed`` when it did not boot. It draws current all the same, as does one that hangs. One
+        that has halted draws little, and boots again when its power was cut and given, or browned out.
         """
         ...
 
@@ -93,20 +96,71 @@ class SimulatedNode(Protocol):
         """Degrees Celsius."""
         ...
 
+    @property
+    def card(self) -> str:
+        """``clean``, ``dirty`` while it is being written, or ``corrupt``.
+
+        A node writes to its card while it boots, while it halts, and when it was told to (`write`, the option
+        ``writes``). A cut, a brown-out or a board's loss of power meanwhile corrupts the card.
+        """
+        ...
+
+    @property
+    def corruptions(self) -> int:
+        """How often its card was corrupted; a corrupt one is not corrupted again before it is repaired."""
+        ...
+
     def hang(self) -> None:
-        """Hangs now, until its next start. Nothing happens to a node without power."""
+        """Hangs now, until its next start. Nothing happens to a node that has halted or has no power."""
+        ...
+
+    def halt(self) -> None:
+        """Asks its operating system to halt. Nothing happens to a node that is halting or has halted already.
+
+        Raises:
+            BackendError: Nobody there listens: it has no power, has not booted, or hangs.
+        """
+        ...
+
+    def write(self, seconds: float) -> None:
+        """Writes to its card from now on, for so long, or until it halts, hangs or loses its power.
+
+        Nothing happens to a node that is not up and will not be by itself.
+
+        Raises:
+            ValueError: That is no time.
+        """
+        ...
+
+    def repair(self) -> None:
+        """Has its card written anew. A node that did not boot from it boots at its next start."""
         ...
 
     def fail(
         self, *, boots: bool = True, slow: float = 1.0, hang_after: float | None = None, drops: float = 0.0
     ) -> None:
-        """Has it fail from its next start on. Without arguments it works again.
+        """Has it fail from its next start on. Without arguments it boots as it should again.
 
         Args:
             boots: Whether it boots at all.
             slow: How many times longer that takes.
             hang_after: Seconds after each start until it hangs; None for never.
             drops: Seconds that its boot takes longer, in which it takes connections and closes them.
+        """
+        ...
+
+    def fail_halting(
+        self, *, ignored: bool = False, hangs: bool = False, seconds: float | None = None
+    ) -> None:
+        """Has its halts fail from the next request on. Without arguments it halts as it should again.
+
+        Args:
+            ignored: Whether it ignores that it is asked to.
+            hangs: Whether it begins to halt, writes to its card, and never gets down.
+            seconds: How long it takes; None for what the option ``halt_time`` says.
+
+        Raises:
+            ValueError: ``seconds`` is no time.
         """
         ...
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpi_clusterhat.testing import FakeClock
-from rpi_clusterhat_sim.supply import NodeModel
+from rpi_clusterhat_sim.load import NodeModel
 from rpi_clusterhat_sim.world import World
 from tests.backends.sim.worlds import LINES, make, told
 

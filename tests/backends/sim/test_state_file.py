@@ -109,7 +109,7 @@ def damaged(path: str) -> list[bytes]:
         {**told, "banks": [{**bank, "lines": [{**bank["lines"][0], "driven": False}]}]},
         {**told, "banks": [{**bank, "lines": [{**bank["lines"][0], "offset": -1}]}]},
         {**told, "banks": [{**bank, "lines": [{**bank["lines"][0], "offset": True}]}]},
-        {**told, "banks": [{**bank, "model": [1.0] * 6}]},
+        {**told, "banks": [{**bank, "model": [*bank["model"], 1.0]}]},
         {**told, "banks": [bank, bank]},
         {**told, "rails": {"main": {"capacity": 0, "brownouts": 0}}},
         {**told, "rails": {"main": {"capacity": 10**400, "brownouts": 0}}},

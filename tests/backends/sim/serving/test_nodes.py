@@ -13,9 +13,9 @@ from rpi_clusterhat.errors import ClosedError, NodeNameError
 from rpi_clusterhat_sim import serving
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
+from rpi_clusterhat_sim.load import NodeModel
 from rpi_clusterhat_sim.serving import INTERVAL, Servers
 from rpi_clusterhat_sim.state_file import StateFile
-from rpi_clusterhat_sim.supply import NodeModel
 from rpi_clusterhat_sim.world import World
 from tests.backends.sim.clients import (
     LINES,

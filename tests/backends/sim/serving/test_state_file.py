@@ -15,10 +15,10 @@ from rpi_clusterhat.errors import LockError
 from rpi_clusterhat_sim import served, serving
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
+from rpi_clusterhat_sim.load import NodeModel
 from rpi_clusterhat_sim.service import Echo
 from rpi_clusterhat_sim.serving import INTERVAL, Servers
 from rpi_clusterhat_sim.state_file import StateFile
-from rpi_clusterhat_sim.supply import NodeModel
 from tests.backends.sim.clients import LINES, NAMES, answers, connect, get, refused, until
 
 if TYPE_CHECKING:
