@@ -8,6 +8,7 @@ from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import ClusterHatError, HaltRefusedError, SupersededError
 from rpi_clusterhat.waiting import Sleep
 
+from .phases import HaltPhase, HaltTrigger, after
 from .way import NotWantedError
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class Halter:
         self.timeout = timeout
         self.settle = settle
         self.quiet = quiet
+        self.phase = HaltPhase.GUARDS
+        """How far the halt has come."""
+
+    def __repr__(self) -> str:
+        return f"<Halter {self.name} {self.phase!s}>"
 
     def steps(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
         """Makes the steps that halt the node.
@@ -93,19 +99,27 @@ class Halter:
             HaltRefusedError: A guard does not allow it.
             SupersededError: The halt was called off before the node was asked.
         """
+        self.phase = HaltPhase.GUARDS
         for guard in self.guards:
             if (why := (yield from guard(self.name))) is not None:
+                self._move(HaltTrigger.REFUSE)
                 raise HaltRefusedError(f"{self.name} is not halted: {why}")
+        self._move(HaltTrigger.ALLOW)
         try:
             halted = yield from self._halt(clock, go, is_over)
         except NotWantedError:
+            self._move(HaltTrigger.WANT)
             raise SupersededError(f"the halt of {self.name} was called off: it is to stay on") from None
         finally:
             for way in self.ways:
                 way.close()
-        if halted and not is_over():
+        if self.phase is HaltPhase.SETTLING:
             yield Sleep(self.settle)
+            self._move(HaltTrigger.SETTLE)
         return halted
+
+    def _move(self, trigger: HaltTrigger) -> None:
+        self.phase = after(self.phase, trigger)
 
     def _halt(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
         began = clock.now()
@@ -119,22 +133,27 @@ class Halter:
         silent_since: float | None = None
         asked_at = began
         while not is_over():
-            if way is None and clock.now() >= asked_at:
+            if self.phase is HaltPhase.ASKING and clock.now() >= asked_at:
                 for sign in self.signs:  # also those that were not there yet: it may be booting
                     alive += [sign] if sign not in alive and (yield from sign.begin()) else []
                 way = yield from self._ask(left, go, why)
+                if way is not None:
+                    self._move(HaltTrigger.TELL)
                 asked_at = clock.now() + _AGAIN
             sighting = yield from _look(alive)
             now = clock.now()
             if sighting is not None and sighting.is_down:
                 silent_since = now if silent_since is None else silent_since
                 if sighting.is_sure or now - silent_since >= self.quiet:
+                    self._move(HaltTrigger.SEE_DOWN)
                     return Halted(True, way, now - began, sighting.reason)
             else:
                 silent_since = None
             if left() <= 0:
+                self._move(HaltTrigger.TIME_OUT)
                 return Halted(False, way, now - began, self._why_not(way, why, sighting))
             yield Sleep(min(POLL, left()))
+        self._move(HaltTrigger.LOSE)
         return Halted(True, way, clock.now() - began, "its power was cut")
 
     def _ask(

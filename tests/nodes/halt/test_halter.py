@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpi_clusterhat.errors import ConsoleError, HaltRefusedError, SupersededError
+from rpi_clusterhat.errors import ConsoleError, HaltRefusedError, SupersededError, TransitionError
+from rpi_clusterhat.nodes.halt import halter as halter_module
 from rpi_clusterhat.nodes.halt.halter import POLL, Halted, Halter
+from rpi_clusterhat.nodes.halt.phases import TABLE, HaltPhase, HaltTrigger, after
 from rpi_clusterhat.nodes.halt.way import HaltWay, NotWantedError, Sighting, Sign
 from rpi_clusterhat.testing import FakeClock
 from rpi_clusterhat.waiting import Sleep, drive, drive_async
@@ -216,3 +218,56 @@ def test_an_event_loop_drives_the_same_steps() -> None:
     halter = Halter("p1", [Way(node, "ssh")], [Look(node)])
     halted: Any = asyncio.run(drive_async(halter.steps(clock, lambda: None, lambda: False), clock))
     assert halted.is_down
+
+
+# The table -------------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_reached_by_something_that_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: set[tuple[HaltPhase, HaltTrigger]] = set()
+
+    def noted(phase: HaltPhase, trigger: HaltTrigger) -> HaltPhase:
+        rows.add((phase, trigger))
+        return after(phase, trigger)
+
+    monkeypatch.setattr(halter_module, "after", noted)
+    for test in (
+        test_it_is_asked_is_down_and_is_left_alone_for_a_moment,
+        test_a_guard_may_refuse,
+        test_it_is_called_off_as_long_as_it_was_not_asked,
+        test_there_is_nothing_to_halt_once_its_power_was_cut,
+        test_what_is_down_already_needs_no_way,
+        test_what_loses_its_power_before_it_was_asked_is_over,
+    ):
+        test(FakeClock(100.0))
+    for ways, halts_in in (("no", 1.0), ("yes", None)):
+        clock = FakeClock(100.0)
+        node = Node(clock, halts_in=halts_in)
+        assert not halt(
+            Halter("p1", [Way(node, "x", error="no" if ways == "no" else "")], [Look(node)]), clock
+        )
+    assert rows == {(phase, trigger) for phase, row in TABLE.items() for trigger in row}
+
+
+def test_what_is_down_already_needs_no_way(clock: FakeClock) -> None:
+    node = Node(clock)
+    node.asked_at = 0.0
+    halted = halt(Halter("p1", [Way(node, "console", error="nobody answers")], [Look(node)]), clock)
+    assert (halted.is_down, halted.way, halted.seconds) == (True, None, 0.0)
+
+
+def test_what_loses_its_power_before_it_was_asked_is_over(clock: FakeClock) -> None:
+    node = Node(clock)
+    way = Way(node, "console", error="nobody answers")
+    halted = halt(Halter("p1", [way], [Look(node)]), clock, is_over=lambda: clock.now() > 101.0)
+    assert halted.reason == "its power was cut"
+
+
+@pytest.mark.parametrize("phase", list(HaltPhase))
+@pytest.mark.parametrize("trigger", list(HaltTrigger))
+def test_what_the_table_does_not_have_is_an_error(phase: HaltPhase, trigger: HaltTrigger) -> None:
+    if trigger in TABLE[phase]:
+        assert after(phase, trigger) is TABLE[phase][trigger]
+    else:
+        with pytest.raises(TransitionError, match=f"{trigger} is not allowed for a halt that is {phase}"):
+            after(phase, trigger)
