@@ -95,6 +95,10 @@ _PUBLIC = {
         "StateChanged",
         "WaitingForRail",
     ),
+    "nodes.boots": (
+        "BootHistory",
+        "BootRecord",
+    ),
     "nodes.finished": ("Finished",),
     "nodes.probes": (
         "CommandProbe",

@@ -178,6 +178,12 @@ from .events import (
 from .events import (
     WaitingForRail as WaitingForRail,
 )
+from .nodes.boots import (
+    BootHistory as BootHistory,
+)
+from .nodes.boots import (
+    BootRecord as BootRecord,
+)
 from .nodes.probes import (
     CommandProbe as CommandProbe,
 )
@@ -246,6 +252,8 @@ __all__ = [
     "BootError",
     "BootFailed",
     "BootFinished",
+    "BootHistory",
+    "BootRecord",
     "BootStarted",
     "BootTimeoutError",
     "BusError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-__all__ = ["SYSTEM", "Clock", "SystemClock"]
+__all__ = ["SYSTEM", "Clock", "SystemClock", "wall_time"]
 
 
 class Clock(Protocol):
@@ -61,3 +61,11 @@ class SystemClock:
 
 
 SYSTEM: Clock = SystemClock()
+
+
+def wall_time() -> float:
+    """Returns the seconds since 1970, in UTC: a date for records that are kept.
+
+    Somebody may set this clock at any moment, so nothing is timed by it.
+    """
+    return time.time()
