@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .nodes.halt.halter import Halter
-    from .power.inventory import Inventory
+    from .power.inventory import Inventory, NodeEntry
     from .waiting import Steps
 
 __all__ = ["cycle", "halt_left_half_way", "switch_off"]
@@ -70,43 +70,57 @@ def halt_left_half_way(
 
     def halt(name: str) -> Steps[None]:
         if name in halters:
-            yield from _halt(operation, inventory, halters[name], name, cut=True, may_stay=False)
+            yield from _halt(operation, inventory, halters[name], name, cut=True)
 
     return halt
 
 
 def _halt_and_switch_off(inventory: Inventory, halter: Halter, name: str, *, cut: bool) -> Steps[None]:
     operation = Operation(inventory)
-    halt = partial(_halt, operation, inventory, halter, cut=cut, may_stay=True)
+    halt = partial(_halt, operation, inventory, halter, cut=cut)
     yield from operation.steps(plans.halt_and_switch_off(name, halt))
 
 
-def _halt(
-    operation: Operation, inventory: Inventory, halter: Halter, name: str, *, cut: bool, may_stay: bool
-) -> Steps[None]:
-    entry = inventory.entries[name]
-
-    def is_over() -> bool:
-        return entry.halting is not operation or entry.state is not State.STOPPING
-
-    def go() -> None:
-        # Noted before it is asked whether to go on: who wants it to stay on looks in the other order.
-        entry.was_asked_to_halt = True
-        if may_stay and (entry.desired or is_over()):
-            entry.was_asked_to_halt = False
-            raise NotWantedError
-
+def _halt(operation: Operation, inventory: Inventory, halter: Halter, name: str, *, cut: bool) -> Steps[None]:
+    gate = _Gate(operation, inventory.entries[name])
     inventory.deliver()
-    halted = yield from halter.steps(inventory.clock, go, is_over)
-    if is_over():
+    halted = yield from halter.steps(inventory.clock, gate)
+    if gate.is_over():
         return
     if halted:
         inventory.announce(NodeHalted(name, halted.way, halted.seconds, halted.reason))
     elif cut:
         inventory.announce(CutWithoutHalt(name, halted.reason))
     else:
-        entry.was_asked_to_halt = False
+        gate.back()
         raise HaltError(f"{name} keeps its power: {halted.reason}")
+
+
+class _Gate:
+    """Between deciding that a node is to halt and telling it.
+
+    It takes no lock: see `Inventory.call_off_halt`.
+    """
+
+    def __init__(self, operation: Operation, entry: NodeEntry) -> None:
+        self._operation = operation
+        self._entry = entry
+        self._was_asked = entry.was_asked_to_halt
+        """By an earlier halt that was left half way, so that this one cannot be called off."""
+
+    def go(self) -> None:
+        entry = self._entry
+        # Noted before it is asked whether to go on: who wants it to stay on looks in the other order.
+        entry.was_asked_to_halt = True
+        if self.is_over() or (entry.desired and not self._was_asked):
+            self.back()
+            raise NotWantedError
+
+    def back(self) -> None:
+        self._entry.was_asked_to_halt = self._was_asked
+
+    def is_over(self) -> bool:
+        return self._entry.halting is not self._operation or self._entry.state is not State.STOPPING
 
 
 def _raise_all(errors: Sequence[BaseException]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
     from rpi_clusterhat.waiting import Steps
 
-    from .way import HaltWay, Sighting, Sign
+    from .way import Gate, HaltWay, Sighting, Sign
 
 __all__ = ["Guard", "Halted", "Halter"]
 
@@ -86,28 +86,29 @@ class Halter:
     def __repr__(self) -> str:
         return f"<Halter {self.name} {self.phase!s}>"
 
-    def steps(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
+    def steps(self, clock: Clock, gate: Gate) -> Steps[Halted]:
         """Makes the steps that halt the node.
 
         Args:
             clock: What it waits by.
-            go: Is called before the node is told. It raises `NotWantedError` where the halt is not wanted
-                any more.
-            is_over: Returns whether there is nothing to halt any more: its power was cut.
+            gate: Is asked before the node is told.
 
         Raises:
             HaltRefusedError: A guard does not allow it.
             SupersededError: The halt was called off before the node was asked.
         """
-        self.phase = HaltPhase.GUARDS
+        began = clock.now()
+        self._begin()
         for guard in self.guards:
             if (why := (yield from guard(self.name))) is not None:
                 self._move(HaltTrigger.REFUSE)
                 raise HaltRefusedError(f"{self.name} is not halted: {why}")
         self._move(HaltTrigger.ALLOW)
         try:
-            halted = yield from self._halt(clock, go, is_over)
+            halted = yield from self._halt(clock, gate)
         except NotWantedError:
+            if gate.is_over():
+                return self._lost(None, clock.now() - began)
             self._move(HaltTrigger.WANT)
             raise SupersededError(f"the halt of {self.name} was called off: it is to stay on") from None
         finally:
@@ -118,10 +119,17 @@ class Halter:
             self._move(HaltTrigger.SETTLE)
         return halted
 
+    def _begin(self) -> None:
+        self.phase = HaltPhase.GUARDS
+
+    def _lost(self, way: str | None, seconds: float) -> Halted:
+        self._move(HaltTrigger.LOSE)
+        return Halted(True, way, seconds, "its power was cut")
+
     def _move(self, trigger: HaltTrigger) -> None:
         self.phase = after(self.phase, trigger)
 
-    def _halt(self, clock: Clock, go: Callable[[], None], is_over: Callable[[], bool]) -> Steps[Halted]:
+    def _halt(self, clock: Clock, gate: Gate) -> Steps[Halted]:
         began = clock.now()
 
         def left() -> float:
@@ -132,11 +140,11 @@ class Halter:
         why: dict[str, str] = {}
         silent_since: float | None = None
         asked_at = began
-        while not is_over():
+        while not gate.is_over():
             if self.phase is HaltPhase.ASKING and clock.now() >= asked_at:
                 for sign in self.signs:  # also those that were not there yet: it may be booting
                     alive += [sign] if sign not in alive and (yield from sign.begin()) else []
-                way = yield from self._ask(left, go, why)
+                way = yield from self._ask(left, gate, why)
                 if way is not None:
                     self._move(HaltTrigger.TELL)
                 asked_at = clock.now() + _AGAIN
@@ -153,12 +161,9 @@ class Halter:
                 self._move(HaltTrigger.TIME_OUT)
                 return Halted(False, way, now - began, self._why_not(way, why, sighting))
             yield Sleep(min(POLL, left()))
-        self._move(HaltTrigger.LOSE)
-        return Halted(True, way, clock.now() - began, "its power was cut")
+        return self._lost(way, clock.now() - began)
 
-    def _ask(
-        self, left: Callable[[], float], go: Callable[[], None], why: dict[str, str]
-    ) -> Steps[str | None]:
+    def _ask(self, left: Callable[[], float], gate: Gate, why: dict[str, str]) -> Steps[str | None]:
         for i, way in enumerate(self.ways):
             others = i + 1 < len(self.ways)
             end = left() - _ASK_MOST
@@ -167,9 +172,10 @@ class Halter:
                 return left() - max(0.0, end) if others else left()
 
             try:
-                yield from way.ask(left_for_this, go)
+                yield from way.ask(left_for_this, gate.go)
             except ClusterHatError as error:
                 why[way.name] = str(error)
+                gate.back()
             else:
                 return way.name
             if left() <= 0:

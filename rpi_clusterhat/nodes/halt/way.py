@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rpi_clusterhat._frozen import Frozen
 
@@ -11,11 +11,27 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.waiting import Steps
 
-__all__ = ["HaltWay", "NotWantedError", "Sighting", "Sign"]
+__all__ = ["Gate", "HaltWay", "NotWantedError", "Sighting", "Sign"]
 
 
 class NotWantedError(Exception):
     """The halt was called off before the node was asked. For `HaltWay.ask`, which lets it through."""
+
+
+class Gate(Protocol):
+    """Between deciding that a node is to halt and telling it. Its methods wait for nothing."""
+
+    def go(self) -> None:
+        """Notes that the node is told now. Raises `NotWantedError` where it is to stay on after all."""
+        ...
+
+    def back(self) -> None:
+        """Notes that the node could not be told."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to halt any more: its power was cut."""
+        ...
 
 
 class HaltWay:
@@ -35,7 +51,7 @@ class HaltWay:
                 `NotWantedError` where the halt was called off meanwhile.
 
         Raises:
-            ClusterHatError: The node cannot be asked in this way now. The text says why.
+            ClusterHatError: The node cannot be asked in this way now, and was not told. The text says why.
         """
         raise NotImplementedError
 

@@ -80,7 +80,25 @@ def halt(
     go: Callable[[], None] = lambda: None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Halted:
-    return drive(halter.steps(clock, go, is_over), clock)
+    return drive(halter.steps(clock, Gate(go, is_over)), clock)
+
+
+class Gate:
+    def __init__(
+        self, go: Callable[[], None] = lambda: None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._go, self._is_over = go, is_over
+        self.passed: list[str] = []
+
+    def go(self) -> None:
+        self._go()
+        self.passed.append("go")
+
+    def back(self) -> None:
+        self.passed.append("back")
+
+    def is_over(self) -> bool:
+        return self._is_over()
 
 
 @pytest.fixture(name="clock")
@@ -119,6 +137,20 @@ def test_the_next_way_is_taken_where_one_does_not_work(clock: FakeClock) -> None
     ways = [Way(node, "console", error="no such device"), Way(node, "ssh")]
     assert halt(Halter("p1", ways, [Look(node)]), clock).way == "ssh"
     assert [way.closed for way in ways] == [1, 1]
+
+
+def test_the_gate_knows_whether_the_node_was_told(clock: FakeClock) -> None:
+    node = Node(clock)
+
+    class Tells(Way):
+        def ask(self, left: Callable[[], float], go: Callable[[], None]) -> Steps[None]:
+            go()
+            yield from super().ask(left, lambda: None)
+
+    gate = Gate()
+    halter = Halter("p1", [Tells(node, "console", error="it hung up"), Tells(node, "ssh")], [Look(node)])
+    drive(halter.steps(clock, gate), clock)
+    assert gate.passed == ["go", "back", "go"]
 
 
 def test_a_way_that_hangs_leaves_time_for_the_next(clock: FakeClock) -> None:
@@ -216,7 +248,7 @@ def test_an_event_loop_drives_the_same_steps() -> None:
     clock = FakeClock(0.0)
     node = Node(clock)
     halter = Halter("p1", [Way(node, "ssh")], [Look(node)])
-    halted: Any = asyncio.run(drive_async(halter.steps(clock, lambda: None, lambda: False), clock))
+    halted: Any = asyncio.run(drive_async(halter.steps(clock, Gate()), clock))
     assert halted.is_down
 
 
