@@ -46,6 +46,7 @@ _PUBLIC = {
         "CommandTimeoutError",
         "ConsoleBusyError",
         "ConsoleError",
+        "ConsoleMissingError",
         "DeviceGoneError",
         "DeviceNotFoundError",
         "HaltError",

@@ -328,6 +328,9 @@ from .errors import (
     ConsoleError as ConsoleError,
 )
 from .errors import (
+    ConsoleMissingError as ConsoleMissingError,
+)
+from .errors import (
     HaltError as HaltError,
 )
 from .errors import (

@@ -197,6 +197,10 @@ class ConsoleError(NodeAccessError):
     """A node's console cannot be used: there is none, it may not be opened, or nothing answers on it."""
 
 
+class ConsoleMissingError(ConsoleError):
+    """There is no such console: the node has no power, has not booted so far, or its image offers none."""
+
+
 class ConsoleBusyError(ConsoleError):
     """Another program holds the console. The text names it, where this user may know."""
 

@@ -19,7 +19,7 @@ from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
-__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_range"]
+__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_range", "share_with_group", "shared_mode"]
 
 LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
 """Whether this system has the locks of `lock_range`: Linux has, since 3.15."""
@@ -45,7 +45,7 @@ class SharedFile:
 
     def __init__(self, path: str, *, guarded: bool = True) -> None:
         self.path = path
-        self.fd = _open(path, _checked(os.path.dirname(path)) if guarded else 0o666)
+        self.fd = _open(path, shared_mode(os.path.dirname(path)) if guarded else 0o666)
         # A kernel lock belongs to the open file, which a fork shares: a child that lives on would hold the
         # locks of a parent that was killed.
         after_fork(self, SharedFile.close)
@@ -66,8 +66,12 @@ class SharedFile:
     __del__ = close
 
 
-def _checked(folder: str) -> int:
-    """The mode of files in a lock folder: the group has a part in them where it has one in the folder."""
+def shared_mode(folder: str) -> int:
+    """Returns the mode of files in a lock folder: its group has a part in them where it has one in that.
+
+    Raises:
+        LockError: There is no such folder, or strangers could use or forge what is in it.
+    """
     try:
         found = os.stat(folder)
     except OSError as error:
@@ -132,7 +136,7 @@ def _create(path: str, mode: int) -> None:
     except OSError as error:
         raise lock_error("create", path, error) from error
     try:
-        _share_with_group(fd, os.path.dirname(path))
+        share_with_group(fd, os.path.dirname(path))
         os.fchmod(fd, mode)
         os.link(draft, path)
     except FileExistsError:
@@ -144,11 +148,11 @@ def _create(path: str, mode: int) -> None:
         os.unlink(draft)
 
 
-def _share_with_group(fd: int, folder: str) -> None:
-    """Gives the file to the folder's group, where the folder does not do so itself (set-group-ID bit)."""
+def share_with_group(file: int | str, folder: str) -> None:
+    """Gives a file to its folder's group, where the folder does not do so itself (set-group-ID bit)."""
     group = os.stat(folder).st_gid
-    if os.fstat(fd).st_gid != group and (_is_ours(group) or os.geteuid() == 0):
-        os.fchown(fd, -1, group)
+    if os.stat(file).st_gid != group and (_is_ours(group) or os.geteuid() == 0):
+        os.chown(file, -1, group)
 
 
 def lock_range(file: SharedFile, kind: int, start: int, length: int) -> bool:

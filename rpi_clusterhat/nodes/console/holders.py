@@ -11,7 +11,7 @@ from rpi_clusterhat._frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Holder", "all_named", "holders", "is_pseudo", "suspects"]
+__all__ = ["Holder", "all_named", "holder", "holders", "is_pseudo", "suspects"]
 
 _PSEUDO = range(136, 144)
 """Major numbers of pseudo-terminals. Source: Linux, Documentation/admin-guide/devices.txt."""
@@ -52,11 +52,15 @@ def holders(found: os.stat_result, root: str = "/proc") -> list[Holder]:
     ]
 
 
+def holder(pid: int) -> Holder:
+    """Returns the program of a process."""
+    return Holder(pid, _name("/proc", pid))
+
+
 def suspects(root: str = "/proc") -> list[Holder]:
     """Finds a ModemManager, which opens every serial device that it meets, and is root's."""
-    return [
-        holder for holder in (Holder(pid, _comm(root, pid)) for pid in _pids(root)) if holder.is_modem_manager
-    ]
+    found = [Holder(pid, _comm(root, pid)) for pid in _pids(root)]
+    return [each for each in found if each.is_modem_manager]
 
 
 def all_named(found: Sequence[Holder]) -> str:

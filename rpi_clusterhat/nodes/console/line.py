@@ -9,17 +9,15 @@ import termios
 from typing import TYPE_CHECKING, Protocol
 
 from rpi_clusterhat._fork import after_fork
-from rpi_clusterhat.errors import ConsoleBusyError, ConsoleError
+from rpi_clusterhat.errors import ConsoleBusyError, ConsoleError, ConsoleMissingError
 
 from .holders import Holder, all_named, holders, is_pseudo, suspects
+from .packets import CHUNK
 
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CHUNK", "ConsoleLine", "DeviceLine", "open_line"]
-
-CHUNK = 4096
-"""Bytes that one read returns at most."""
+__all__ = ["ConsoleLine", "DeviceLine", "open_line"]
 
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV)
 """What the kernel says of a device that was unplugged, or whose other end was closed."""
@@ -41,6 +39,11 @@ class ConsoleLine(Protocol):
     @property
     def fd(self) -> int:
         """What to wait for, readable or writable. Ask again for each wait: it may be another one then."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """How many bytes of what the node wrote were left out so far, since this program was too slow."""
         ...
 
     @property
@@ -84,25 +87,31 @@ def open_line(path: str) -> ConsoleLine:
 
     Raises:
         ConsoleBusyError: Another program has it open. The text names it, where this user may know.
-        ConsoleError: There is no such device, this user may not open it, or it is no terminal.
+        ConsoleMissingError: There is no such device.
+        ConsoleError: This user may not open it, or it is no terminal.
     """
-    return DeviceLine(path)
+    from .shared_line import SharedLine
+
+    return SharedLine(path)
 
 
 class DeviceLine:
     """A serial device or pseudo-terminal that this process alone has open. See `ConsoleLine`.
 
-    The terminal's settings become raw and are restored at the end, but for ``HUPCL``: the node sees no
-    modem line move when a program comes or goes.
+    The terminal's settings become raw and are restored at the end, but for two: without ``HUPCL`` the node
+    sees no modem line move when a program leaves, and without ``ECHO`` nothing that it writes comes back to
+    it, which would be typed at its login prompt.
 
     Args:
         path: The device.
 
     Raises:
         ConsoleBusyError: Another program has it open. The text names it, where this user may know.
-        ConsoleError: There is no such device, this user may not open it, or it is no terminal.
+        ConsoleMissingError: There is no such device.
+        ConsoleError: This user may not open it, or it is no terminal.
     """
 
+    skipped = 0
     has_turn = True
 
     def __init__(self, path: str) -> None:
@@ -145,7 +154,7 @@ class DeviceLine:
             return 0
         except OSError as error:
             if error.errno in _GONE:
-                raise ConsoleError(f"the console {self.path} went away") from error
+                raise ConsoleMissingError(f"the console {self.path} went away") from error
             raise ConsoleError(f"the console {self.path} cannot be written: {error.strerror}") from error
 
     def ask_turn(self) -> None:
@@ -154,15 +163,20 @@ class DeviceLine:
     def end_turn(self) -> None:
         """Does nothing: there is nobody else."""
 
-    def close(self) -> None:
-        """Restores the terminal's settings and closes it."""
+    def close(self, *, restore: bool = True) -> None:
+        """Closes the terminal. It may be called again.
+
+        Args:
+            restore: Whether the settings are restored first; False where another program goes on at once.
+        """
         fd, self.fd = self.fd, -1
         if fd < 0:
             return
         try:
             if not self._pseudo:
                 fcntl.ioctl(fd, termios.TIOCNXCL)
-            termios.tcsetattr(fd, termios.TCSANOW, self._former)
+            if restore:
+                termios.tcsetattr(fd, termios.TCSANOW, self._former)
         except (OSError, termios.error):
             pass  # it is gone
         finally:
@@ -179,14 +193,14 @@ def _opened(path: str) -> int:
         # Without O_NONBLOCK the kernel may wait for a carrier.
         return os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConsoleError(_missing(path)) from error
+        raise ConsoleMissingError(_missing(path)) from error
     except PermissionError as error:
         raise ConsoleError(_denied(path)) from error
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise _busy(path, _found(path)) from error
         if error.errno in _GONE:
-            raise ConsoleError(_missing(path)) from error
+            raise ConsoleMissingError(_missing(path)) from error
         if error.errno == errno.EISDIR:
             raise ConsoleError(_no_terminal(path)) from error
         raise ConsoleError(f"the console {path} cannot be opened: {error.strerror}") from error
@@ -278,4 +292,5 @@ def _make_raw(path: str, fd: int) -> list[Any]:
     except termios.error as error:
         raise ConsoleError(f"the console {path} cannot be set up: {error.args[-1]}") from error
     former[_CFLAG] &= ~termios.HUPCL
+    former[_LFLAG] &= ~(termios.ECHO | termios.ECHONL)
     return former
