@@ -244,14 +244,15 @@ class ClusterBase:
     def _cycle(self, names: Sequence[str], pause: float, *, now: bool) -> Steps[None]:
         validate.seconds("pause", pause)
         validate.flag("now", now)
-        if not now and (halters := self._halters(names)):
+        halters = self._halters(names)
+        if halters and not now:
             from ._switching import cycle
 
             return cycle(self._inventory, halters, names, pause)
         from .power import plans
         from .power.operation import Operation
 
-        return Operation(self._inventory).steps(plans.cycle(names, pause))
+        return Operation(self._inventory).steps(plans.cycle(names, pause, list(halters)))
 
     def _switch_on(self, names: Sequence[str]) -> Steps[None]:
         from .power import plans

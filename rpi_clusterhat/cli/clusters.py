@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.cluster import Cluster
 from rpi_clusterhat.errors import ClusterHatError, LevelsNotHeldError
-from rpi_clusterhat.events import CutWithoutHalt, LinesAltered
+from rpi_clusterhat.events import CutWithoutHalt, LinesAltered, State
 from rpi_clusterhat.settings import Settings, load_settings
 
 from .output import PROGRAM, Output, listed
@@ -61,6 +61,9 @@ def _keep_log_quiet() -> None:
         logger.addHandler(logging.NullHandler())
 
 
+_HALTING = "halting, with power until it is switched off"
+
+
 def altered_line(on: Sequence[str], off: Sequence[str]) -> str:
     """Says which nodes and functions something else has changed, by how they are now."""
     found = ", ".join(listed(names, word) for names, word in ((on, "on"), (off, "off")) if names)
@@ -84,9 +87,11 @@ def node_standing(hat: Cluster) -> str:
         nodes = hat.status().nodes
     except ClusterHatError as error:
         return f"which nodes are on cannot be read: {error}"
-    on = [name for name, node in nodes.items() if node.powered]
-    off = [name for name, node in nodes.items() if not node.powered]
-    return ", ".join(listed(names, word) for names, word in ((on, "on"), (off, "off")) if names)
+    groups: dict[str, list[str]] = {"on": [], "off": [], _HALTING: []}
+    for name, node in nodes.items():
+        word = "off" if not node.powered else _HALTING if node.state is State.STOPPING else "on"
+        groups[word].append(name)
+    return ", ".join(listed(names, word) for word, names in groups.items() if names)
 
 
 def after_closing(

@@ -50,6 +50,7 @@ class Progress:
         self._out = out
         self._signals = signals
         self._queued: set[str] = set()
+        self._halting: set[str] = set()
         self._changed: set[str] = set()
         self._next = ""
         self._until = 0.0
@@ -78,6 +79,10 @@ class Progress:
 
     def _show(self, event: StateChanged) -> None:
         self._queued.discard(event.node)
+        self._halting.discard(event.node)
+        if event.new is State.STOPPING:
+            self._halting.add(event.node)
+            return
         if event.new is State.QUEUED:
             self._queued.add(event.node)
             return
@@ -92,7 +97,10 @@ class Progress:
         self._out.line(f"{node} {text}")
 
     def _show_waiting(self) -> None:
-        if self._next:
+        if self._halting:
+            halting = [name for name in self._names if name in self._halting]
+            self._out.passing(f"{', '.join(halting)} {'halts' if len(halting) == 1 else 'halt'}")
+        elif self._next:
             left = self._until - self._signals.now()
             after = len(self._queued - {self._next})
             self._out.passing(

@@ -296,18 +296,21 @@ def _halt_and_switch_off(node: str, left: list[str], halt: Halt) -> Plan[None]:
     _raise(stuck)
 
 
-def cycle(nodes: Sequence[str], pause: float) -> Plan[None]:
-    """Off, a pause in seconds, on again. Nodes without power are only switched on."""
+def cycle(nodes: Sequence[str], pause: float, unhalted: Sequence[str] = ()) -> Plan[None]:
+    """Off, a pause in seconds, on again. Nodes without power are only switched on.
+
+    Of the nodes that are ``unhalted`` it is told that they could have been halted first.
+    """
     left = list(nodes)
-    return _settled(left, _cycle(nodes, left, pause))
+    return _settled(left, _cycle(nodes, left, pause, unhalted))
 
 
-def _cycle(nodes: Sequence[str], left: list[str], pause: float) -> Plan[None]:
+def _cycle(nodes: Sequence[str], left: list[str], pause: float, unhalted: Sequence[str]) -> Plan[None]:
     seen = yield from _look(left, desired=True)
     asked = [n for n in nodes if seen.powered[n] or n in seen.failed]
     if asked:
         yield Secure(tuple(nodes))
-    stuck = yield from _cut(asked)
+    stuck = yield from _cut(asked, unhalted=unhalted)
     if any(seen.powered[n] for n in nodes):
         yield Sleep(pause)
     left[:] = [n for n in nodes if n not in stuck]
