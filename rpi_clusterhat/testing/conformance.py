@@ -10,10 +10,12 @@ Inherit `BackendConformance` in a test module, give it a bank to work on, and ru
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import ClosedError
-from rpi_clusterhat.hardware.backend import SupportsDirections, SupportsSetUp
+from rpi_clusterhat.errors import BackendError, ClosedError
+from rpi_clusterhat.hardware.backend import SupportsDirections, SupportsHalting, SupportsSetUp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -225,6 +227,34 @@ class BackendConformance:
         assert self._read(second) == levels
         second.write({self.offsets[1]: True})
         assert self._outside() == {**levels, self.offsets[1]: True}
+
+    def test_asking_nodes_to_halt_switches_no_line(self) -> None:
+        backend = self._open()
+        if not isinstance(backend, SupportsHalting):
+            return
+        nodes = [offset for offset in self.offsets if self._has_node(backend, offset)]
+        for offset in nodes:
+            assert backend.has_halted(offset), "a node without power has not halted"
+            _raises(BackendError, partial(backend.ask_to_halt, offset))
+        assert not any(self._outside().values())
+        backend.write(dict.fromkeys(self.offsets, True))
+        for offset in nodes:
+            with suppress(BackendError):  # it may need longer to boot
+                backend.ask_to_halt(offset)
+            backend.has_halted(offset)
+        assert self._outside() == dict.fromkeys(self.offsets, True)
+        for call in (backend.ask_to_halt, backend.has_halted):
+            _raises(ValueError, partial(call, self.foreign_offset))
+        backend.close()
+        for call in (backend.ask_to_halt, backend.has_halted):
+            _raises(ClosedError, partial(call, self.offsets[0]))
+
+    def _has_node(self, backend: SupportsHalting, offset: int) -> bool:
+        try:
+            backend.has_halted(offset)
+        except ValueError:
+            return False
+        return True
 
     def test_it_may_be_called_from_one_thread_after_another(self) -> None:
         backend = self._open()

@@ -95,13 +95,15 @@ class Deaf:
             writer.write(b"from beyond")
 
 
-@pytest.mark.parametrize("way", ["off", "brown-out", "board", "state file"])
-def test_nothing_answers_from_the_moment_of_a_power_cut(
+@pytest.mark.parametrize(
+    "way", ["off", "brown-out", "board", "halt", "off in a state file", "halt in a state file"]
+)
+def test_nothing_answers_from_the_moment_of_a_power_cut_or_a_halt(
     world: World, clock: FakeClock, tmp_path: Path, way: str
 ) -> None:
-    """Whoever cuts it: when that returns, all is over, whatever the thread that serves the nodes is at."""
+    """Whoever does it: when that returns, all is over, whatever the thread that serves the nodes is at."""
     source: World | StateFile = world
-    if way == "state file":
+    if "state file" in way:
         source = StateFile(str(tmp_path / "world"), clock=clock)
     backend = SimBackend(source, LINES)
     backend.write({0: True})
@@ -118,6 +120,8 @@ def test_nothing_answers_from_the_moment_of_a_power_cut(
                 backend.write({1: True, 2: True, 3: True})
             elif way == "board":
                 world.bank("0").lose_power()
+            elif way.startswith("halt"):
+                backend.ask_to_halt(0)
             else:
                 backend.write({0: False})
             assert refused(address)
@@ -170,6 +174,39 @@ def test_a_brown_out_resets_all_and_they_come_back(world: World, clock: FakeCloc
     until(lambda: all(refused(address) for address in addresses))
     clock.advance(20)
     until(lambda: all(answers(servers.address(name)) for name in NAMES))
+
+
+def test_a_node_that_halts_is_gone_until_it_boots_again(
+    world: World, clock: FakeClock, servers: Servers
+) -> None:
+    address = boot(world, clock, servers)
+    world.node("p1").fail_halting(ignored=True)
+    world.node("p1").halt()
+    assert node_at(address) == "p1"
+    world.node("p1").fail_halting()
+    world.node("p1").halt()
+    for _ in range(3):
+        assert refused(address)
+        threading.Event().wait(2 * INTERVAL)
+        clock.advance(1)
+    assert world.node("p1").phase == "halted"
+    switch(world, p1=False)
+    assert boot(world, clock, servers) == address
+
+
+def test_a_halt_that_gets_stuck_answers_nothing_either(
+    world: World, clock: FakeClock, servers: Servers
+) -> None:
+    world.node("p1").fail_halting(hangs=True)
+    address = boot(world, clock, servers)
+    with connect(address) as client:
+        get(client)
+        world.node("p1").halt()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    clock.advance(1000)
+    threading.Event().wait(2 * INTERVAL)
+    assert refused(address)
 
 
 def test_a_node_that_hangs_lets_in_and_says_nothing(world: World, clock: FakeClock, servers: Servers) -> None:

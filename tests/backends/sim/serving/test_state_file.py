@@ -36,7 +36,11 @@ lines = [Line(i, f"p{i + 1}") for i in range(4)]
 backend = SimBackend(StateFile(sys.argv[1]), lines, holds=sys.argv[2] == "holds")
 for line in sys.stdin:
     name, word = line.split()
-    backend.write({int(name[1:]) - 1: word == "on"})
+    offset = int(name[1:]) - 1
+    if word == "halt":
+        backend.ask_to_halt(offset)
+    else:
+        backend.write({offset: word == "on"})
     print("done", flush=True)
 """
 
@@ -112,6 +116,25 @@ def test_nothing_answers_once_another_process_has_cut_the_power(state: StateFile
                     client.setblocking(False)
                     with pytest.raises(ConnectionResetError):
                         client.recv(1)
+    finally:
+        switcher.close()
+
+
+def test_nothing_answers_once_another_process_has_had_the_node_halt(state: StateFile, tmp_path: Path) -> None:
+    switcher = Switcher(tmp_path / "world.json")
+    try:
+        with Servers(state, NAMES) as servers:
+            address = servers.address("p1")
+            for _ in range(4):
+                switcher("p1 on")
+                until(lambda: answers(address))
+                with connect(address) as client:
+                    switcher("p1 halt")
+                    assert refused(address)
+                    client.setblocking(False)
+                    with pytest.raises(ConnectionResetError):
+                        client.recv(1)
+                switcher("p1 off")
     finally:
         switcher.close()
 
