@@ -15,6 +15,8 @@ from tests.backends.sim.boards import LINES, opened, world_of
 from tests.backends.sim.worlds import make, told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rpi_clusterhat.testing import FakeClock
 
 
@@ -219,6 +221,42 @@ def test_a_halt_and_a_writing_go_on_over_a_reboot_of_the_machine(path: str, cloc
     clock.advance(3)
     with after.look() as world:
         assert world.node("p2").card == "clean"
+
+
+def test_a_card_that_was_repaired_under_way_is_the_same_in_a_file(path: str, clock: FakeClock) -> None:
+    model = NodeModel(writes=True, corrupt_boots=False)
+    in_memory = World(clock=clock)
+    in_memory.add_bank("0", LINES, model=model)
+    state = StateFile(path, clock=clock, history=None)
+    with state.change() as world:
+        world.add_bank("0", LINES, model=model)
+
+    def then(seconds: float, change: Callable[[World], object]) -> World:
+        change(in_memory)
+        with state.change() as world:
+            change(world)
+        clock.advance(seconds)
+        with state.look() as world:
+            assert world.history == in_memory.history
+            assert [(n.phase, n.card) for n in world.nodes] == [(n.phase, n.card) for n in in_memory.nodes]
+            return world
+
+    then(5, lambda world: world.bank("0").write({0: True}))
+    then(5, lambda world: world.bank("0").write({0: False}))
+    world = then(5, lambda world: world.bank("0").write({0: True}))
+    assert (world.node("p1").phase, world.node("p1").card) == ("booting", "corrupt")
+    world = then(1, lambda world: world.node("p1").repair())
+    assert (world.node("p1").phase, world.node("p1").card) == ("booting", "clean")
+    world = then(20, lambda world: world.node("p1").write(100))
+    assert (world.node("p1").phase, world.node("p1").card) == ("failed", "clean")
+    world = then(25, lambda world: world.bank("0").write({1: True, 2: True}))
+    assert (world.node("p1").phase, world.node("p1").card) == ("up", "dirty"), "the rail browned out"
+    then(25, lambda world: world.bank("0").write({1: False, 2: False}))
+    world = then(25, lambda world: world.bank("0").write({1: True, 2: True}))
+    assert world.brownouts == 2
+    assert [node.phase for node in world.nodes] == ["failed"] * 3 + ["off"]
+    assert told(world, "corrupted") == [(5.0, "p1"), (61.0, "p2"), (61.0, "p3"), (86.0, "p1")]
+    assert [name for _, name in told(world, "failed")] == ["p1", "p1", "p2", "p3"]
 
 
 def test_a_file_of_before_there_were_cards_is_read(path: str, clock: FakeClock) -> None:

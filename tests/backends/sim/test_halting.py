@@ -174,9 +174,10 @@ def test_a_hang_that_was_to_come_comes_before_the_end_of_the_halt_or_not_at_all(
 
 
 def test_a_node_that_has_halted_does_not_hang() -> None:
-    _, clock, node = up(halt_time=0.0)
+    world, clock, node = up(halt_time=0.0)
     node.halt()
     assert (node.phase, node.current) == ("halted", 0.03)
+    assert world.rail().current == 0.03
     node.hang()
     clock.advance(1)
     assert node.phase == "halted"
