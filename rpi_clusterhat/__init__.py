@@ -111,6 +111,7 @@ _PUBLIC = {
         "await_until_up",
         "wait_until_up",
     ),
+    "nodes.ssh": ("Ssh",),
     "pool.activity": (
         "Counters",
         "Traffic",

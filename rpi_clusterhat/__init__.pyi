@@ -299,6 +299,7 @@ __all__ = [
     "Probe",
     "QueueFullError",
     "SettingError",
+    "Ssh",
     "State",
     "StateChanged",
     "Status",
@@ -353,4 +354,7 @@ from .events import (
 )
 from .nodes.finished import (
     Finished as Finished,
+)
+from .nodes.ssh import (
+    Ssh as Ssh,
 )

@@ -29,7 +29,8 @@ class Process:
 
     Args:
         argv: The command and its arguments.
-        output: Whether standard output and standard error are read, as one. Else they are dropped.
+        output: Whether standard output is read. Else it is dropped, and standard error too.
+        errors: Whether standard error is read as a part of standard output. Else it is dropped.
         fed: Whether something is written to its standard input. Else it has nothing to read.
 
     Raises:
@@ -38,7 +39,9 @@ class Process:
 
     __slots__ = ("_input", "_left_to_read", "_output", "_popen")
 
-    def __init__(self, argv: Sequence[str], *, output: bool = False, fed: bool = False) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, output: bool = False, errors: bool = True, fed: bool = False
+    ) -> None:
         import subprocess
 
         nothing = subprocess.DEVNULL
@@ -47,7 +50,7 @@ class Process:
             bufsize=0,
             stdin=subprocess.PIPE if fed else nothing,
             stdout=subprocess.PIPE if output else nothing,
-            stderr=subprocess.STDOUT if output else nothing,
+            stderr=subprocess.STDOUT if output and errors else nothing,
             start_new_session=True,
         )
         self._input, self._output = self._popen.stdin, self._popen.stdout
@@ -71,7 +74,9 @@ class Process:
         while True:
             ended = self._popen.poll() is not None
             left = 0.0 if ended else deadline - SYSTEM.now()
-            wait = max(0.0, min(pause, left))
+            if left <= 0 and not ended:  # else a flood would have no end
+                return b""
+            wait = min(pause, left)
             if self._output is None:
                 if wait:
                     yield Pause(wait)
@@ -84,7 +89,7 @@ class Process:
                 if data is not None:
                     self._output.close()
                     self._output = None
-            if left <= 0:
+            if ended:
                 return b""
             pause = min(2 * pause, 0.02)
 

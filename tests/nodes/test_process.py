@@ -46,6 +46,18 @@ def test_both_streams_are_read_as_one_to_the_end(run: Any) -> None:
 
 
 @ways
+def test_standard_error_alone_can_be_dropped(run: Any) -> None:
+    def steps() -> Steps[bytes]:
+        output = b""
+        with Process(["sh", "-c", "echo 1; echo 2 >&2; echo 3"], output=True, errors=False) as process:
+            while data := (yield from process.more(SYSTEM.now() + LONG)):
+                output += data
+        return output
+
+    assert run(steps()) == b"1\n3\n"
+
+
+@ways
 def test_what_is_written_to_it_is_all_of_its_input(run: Any) -> None:
     much = bytes(range(256)) * 4096
     status, output, size, taken = run(_collect(["sh", "-c", "cat >/dev/null; sleep 0.02; cat"], fed=much))
@@ -75,7 +87,9 @@ def test_a_child_that_outlives_it_is_not_waited_for(run: Any, tmp_path: Path) ->
     assert run(_collect(["sh", "-c", script])) == (0, b"done\n", 5, None)
     os.kill(int(end.read_text()), 9)
     flood = f"yes & echo $! > {end}"
+    began = SYSTEM.now()
     assert run(_collect(["sh", "-c", flood]))[0] == 0
+    assert SYSTEM.now() - began < LONG / 2
     os.kill(int(end.read_text()), 9)
 
 
