@@ -26,6 +26,9 @@ SPACING = 0.25
 INTERVAL = 0.125
 """All of them sums of few powers of two, so that times are exact."""
 
+HALT_TIME, SETTLE, HALT_TIMEOUT = 0.5, 0.25, 4.0
+HALTING = {"halt": ["simulated"], "halt_settle": SETTLE, "halt_timeout": HALT_TIMEOUT}
+
 _T = TypeVar("_T")
 
 
@@ -67,13 +70,19 @@ class House:
         nodes: int = 4,
         options: dict[str, object] | None = None,
         probe_takes: float = 0.0,
+        halts: bool = False,
     ) -> None:
         self.probe_takes = probe_takes
+        self.halts = halts
         self.clock = clock or FakeClock(0.0, by_hand=True)
+        given = {"boot_time": BOOT_TIME, "capacity": 100.0, **(options or {})}
+        if halts:
+            given = {"writes": True, "halt_time": HALT_TIME, **given}
         self.sync = Cluster.open(
             "2.3",
             backend="sim",
-            options={"boot_time": BOOT_TIME, "capacity": 100.0, **(options or {})},
+            options=given,
+            node=HALTING if halts else None,
             nodes=nodes,
             spacing=SPACING,
             lock_dir=lock_dir,

@@ -24,7 +24,7 @@ from rpi_clusterhat.errors import (
     ClusterHatError,
     PoolError,
 )
-from rpi_clusterhat.events import State, StateChanged
+from rpi_clusterhat.events import CutWithoutHalt, State, StateChanged
 from rpi_clusterhat.pool.balance import BALANCERS
 from tests.safety.model_settings import NEVER, NODES, SETTINGS
 from tests.safety.pools import SPACING, House
@@ -55,6 +55,7 @@ class PoolMachine(RuleBasedStateMachine):
         redispatch=st.booleans(),
         on=st.booleans(),
         probe_takes=st.sampled_from([0.0, PROBE_TAKES]),
+        halts=st.booleans(),
     )
     def begin(
         self,
@@ -65,17 +66,20 @@ class PoolMachine(RuleBasedStateMachine):
         redispatch: bool,
         on: bool,
         probe_takes: float,
+        halts: bool,
     ) -> None:
         self.folder = tempfile.mkdtemp()
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(InlineExecutor(1))
-        self.house = House(self.folder, probe_takes=probe_takes)
+        self.house = House(self.folder, probe_takes=probe_takes, halts=halts)
         self.clock = self.house.clock
         self.outside_at: dict[str, float] = {}
         """When another program last touched a node."""
         self.cycled_at: dict[str, float] = {}
         """When another thread did so, which the cluster knows and the pool's event loop may not know yet."""
         self.outside_ups: set[tuple[float, str]] = set()
+        self.may_corrupt: set[tuple[float, str]] = set()
+        """When another program cut a node's power, or this one did so without a halt and said so."""
         if on:
             self._outside("p1", on=True)
         self.pool = self.house.pool(
@@ -108,7 +112,7 @@ class PoolMachine(RuleBasedStateMachine):
         try:
             if hasattr(self, "pool"):
                 self.everybody_has_an_answer()
-                self._run(self.pool.close(off=True))
+                self._run(self._while_time_passes(self.pool.close(off=True)))
                 self._run(self.house.hat.close())
                 assert not asyncio.all_tasks(self.loop)
         finally:
@@ -120,6 +124,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> None:
         self.loop.run_until_complete(work)
+
+    async def _while_time_passes(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        for _ in range(1000):
+            if task.done():
+                break
+            await self.clock.pass_time(0.125, turns=30)
+        await task
 
     def _call(self, call: Callable[[], object]) -> None:
         async def in_the_loop() -> None:
@@ -134,6 +146,8 @@ class PoolMachine(RuleBasedStateMachine):
         now = self.outside_at[name] = self.clock.now()
         if on and not self.house.world[name].powered:
             self.outside_ups.add((now, name))
+        elif not on:
+            self.may_corrupt.add((now, name))
         self.house.outside(**{name: on})
 
     # Users --------------------------------------------------------------------------------------------------
@@ -182,6 +196,13 @@ class PoolMachine(RuleBasedStateMachine):
             slow = {"slow": 2.0, "very slow": 20.0}.get(kind, 1.0)
             node.fail(boots=kind != "no-boot", slow=slow, hang_after=3.0 if kind == "hangs" else None)
 
+    @rule(name=house_nodes, how=st.sampled_from(["ignored", "hangs", "slow", "sound"]))
+    def halts_fail(self, name: str, how: str) -> None:
+        node = self.house.world[name]
+        node.fail_halting(
+            ignored=how == "ignored", hangs=how == "hangs", seconds=3.0 if how == "slow" else None
+        )
+
     @rule(name=house_nodes, on=st.booleans())
     def another_program_switches(self, name: str, on: bool) -> None:
         self._outside(name, on=on)
@@ -211,7 +232,8 @@ class PoolMachine(RuleBasedStateMachine):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
         self.cycled_at[name] = self.clock.now()
-        for call in (self.house.sync.off, self.house.sync.on):
+        # At once: with a halt it would wait for the event loop, whose thread this is.
+        for call in (partial(self.house.sync.off, now=True), self.house.sync.on):
             try:
                 call(name)
             except ClusterHatError:
@@ -247,7 +269,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _heard(self, event: Event) -> None:
         """Nobody says that a node is ready for what it answered before its power was cut."""
-        if isinstance(event, StateChanged) and event.new is State.READY:
+        if isinstance(event, CutWithoutHalt):
+            self.may_corrupt.add((self.clock.now(), event.node))
+        elif isinstance(event, StateChanged) and event.new is State.READY:
             self._check("ready", event.node, self.outside_at.get(event.node, NEVER))
 
     def check_lease(self, name: str) -> None:
@@ -282,11 +306,17 @@ class PoolMachine(RuleBasedStateMachine):
         """The power-ups that are not another program's."""
         return [up for up in self.house.told("on") if up not in self.outside_ups]
 
+    @invariant()
+    def no_card_is_corrupted_unless_that_was_told(self) -> None:
+        if hasattr(self, "pool") and self.house.halts:
+            assert {*self.house.told("corrupted")} <= self.may_corrupt
+
     def everybody_has_an_answer(self) -> None:
         """With sound nodes and all who leave soon, everybody is answered, and the nodes go off."""
         self.house.world.boards[0].heal_bus()
         for name in HOUSE_NODES:
             self.house.world[name].fail()
+            self.house.world[name].fail_halting()
         for _ in range(40):
             for user in self.users:
                 user.leaves.set()
