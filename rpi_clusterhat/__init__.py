@@ -100,6 +100,12 @@ _PUBLIC = {
         "BootHistory",
         "BootRecord",
     ),
+    "nodes.console.console": (
+        "AsyncConsole",
+        "Console",
+    ),
+    "nodes.console.states": ("ConsoleState",),
+    "nodes.console.times": ("ConsoleTimes",),
     "nodes.finished": ("Finished",),
     "nodes.probes": (
         "CommandProbe",
@@ -125,6 +131,7 @@ _PUBLIC = {
         "NodePool",
         "ThreadLease",
     ),
+    "settings.secret": ("Secret",),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
 

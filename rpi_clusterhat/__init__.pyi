@@ -352,9 +352,24 @@ from .events import (
 from .events import (
     NodeHalted as NodeHalted,
 )
+from .nodes.console.console import (
+    AsyncConsole as AsyncConsole,
+)
+from .nodes.console.console import (
+    Console as Console,
+)
+from .nodes.console.states import (
+    ConsoleState as ConsoleState,
+)
+from .nodes.console.times import (
+    ConsoleTimes as ConsoleTimes,
+)
 from .nodes.finished import (
     Finished as Finished,
 )
 from .nodes.ssh import (
     Ssh as Ssh,
+)
+from .settings.secret import (
+    Secret as Secret,
 )
