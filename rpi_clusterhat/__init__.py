@@ -107,6 +107,10 @@ _PUBLIC = {
     "nodes.console.states": ("ConsoleState",),
     "nodes.console.times": ("ConsoleTimes",),
     "nodes.finished": ("Finished",),
+    "nodes.hooks": (
+        "CommandHook",
+        "HttpHook",
+    ),
     "nodes.probes": (
         "CommandProbe",
         "HttpProbe",

@@ -260,12 +260,14 @@ __all__ = [
     "ClosedError",
     "Cluster",
     "ClusterHatError",
+    "CommandHook",
     "CommandProbe",
     "Counters",
     "DeviceGoneError",
     "DeviceNotFoundError",
     "Event",
     "Function",
+    "HttpHook",
     "HttpProbe",
     "Hub",
     "Lease",
@@ -298,6 +300,7 @@ __all__ = [
     "PoweredOff",
     "Probe",
     "QueueFullError",
+    "Secret",
     "SettingError",
     "Ssh",
     "State",
@@ -366,6 +369,12 @@ from .nodes.console.times import (
 )
 from .nodes.finished import (
     Finished as Finished,
+)
+from .nodes.hooks import (
+    CommandHook as CommandHook,
+)
+from .nodes.hooks import (
+    HttpHook as HttpHook,
 )
 from .nodes.ssh import (
     Ssh as Ssh,

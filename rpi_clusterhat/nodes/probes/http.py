@@ -56,17 +56,15 @@ class HttpProbe(TcpProbe):
     ) -> None:
         super().__init__(host, port, timeout=timeout, open_for=0)
         self.connect_timeout = validate.seconds("connect_timeout", connect_timeout, above=True)
-        if not _is_token(path) or not path.startswith("/") or "#" in path:
+        if not is_token(path) or not path.startswith("/") or "#" in path:
             raise validate.invalid(
                 "path",
                 path,
                 "a path that begins with /, in ASCII without spaces or #: percent-encode the rest",
             )
         if host_header is None:
-            name = self.host.partition("%")[0]  # the zone of an IPv6 address means nothing to the server
-            name = f"[{name}]" if ":" in name else name.encode("idna").decode()
-            host_header = name if self.port == 80 else f"{name}:{self.port}"
-        elif not _is_token(host_header):
+            host_header = host_field(self.host, self.port)
+        elif not is_token(host_header):
             raise validate.invalid("host_header", host_header, "a host's name in ASCII")
         self.path = path
         self._expected = parse_statuses(expect)
@@ -105,6 +103,13 @@ class HttpProbe(TcpProbe):
         return f"status {status} from {self.target}"
 
 
+def host_field(host: str, port: int, default: int = 80) -> str:
+    """Returns the ``Host`` of requests to this host and port, where ``default`` is the scheme's port."""
+    name = host.partition("%")[0]  # the zone of an IPv6 address means nothing to the server
+    name = f"[{name}]" if ":" in name else name.encode("idna").decode()
+    return name if port == default else f"{name}:{port}"
+
+
 def read_status(data: bytes) -> int | bytes | None:
     """Reads the final status from what has come so far.
 
@@ -135,11 +140,12 @@ def read_status(data: bytes) -> int | bytes | None:
     return None
 
 
-def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
+def parse_statuses(expect: str | Iterable[int], name: str = "expect") -> frozenset[int]:
     """Reads the statuses that count, from 100 to 599.
 
     Args:
         expect: Text such as ``"200,204,300-399"``, or numbers.
+        name: What has this value, for the error.
 
     Returns:
         The statuses, at least one.
@@ -160,7 +166,7 @@ def parse_statuses(expect: str | Iterable[int]) -> frozenset[int]:
     else:
         if found:
             return frozenset(found)
-    raise validate.invalid("expect", expect, "statuses from 100 to 599, such as 200,204,300-399")
+    raise validate.invalid(name, expect, "statuses from 100 to 599, such as 200,204,300-399")
 
 
 def _parts(expect: Any) -> Iterable[str]:
@@ -172,5 +178,6 @@ def _parts(expect: Any) -> Iterable[str]:
         return [""]
 
 
-def _is_token(text: Any) -> bool:
+def is_token(text: Any) -> bool:
+    """Whether something is text in ASCII that no space and no control character ends."""
     return isinstance(text, str) and bool(text) and all("!" <= c <= "~" for c in text)
