@@ -83,6 +83,8 @@ def _perform(args: argparse.Namespace, out: Output, signals: Signals) -> int:
             from .nodes import run as perform
         case "status":
             from .status import run as perform
+        case "console":
+            from .console import run as perform
         case "setup":
             from .setup import run as perform
         case "init":

@@ -199,6 +199,21 @@ def _setup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="go ahead without a question")
 
 
+def _console(parser: argparse.ArgumentParser) -> None:
+    node = parser.add_argument("node", metavar="NODE", help="p1, p2 ...")
+    node.complete = {"bash": "_rpi_clusterhat_nodes", "zsh": "(p1 p2 p3 p4)", "tcsh": "p"}  # type: ignore[attr-defined]
+    parser.add_argument("--device", metavar="PATH", help="the console, where it is not the usual one")
+    parser.add_argument("--watch", action="store_true", help="only read: nothing that is typed is sent")
+    parser.add_argument("--once", action="store_true", help="end when the node goes away, instead of waiting")
+    parser.add_argument("--transcript", metavar="FILE", help="append what the node writes to this file")
+    parser.add_argument(
+        "--escape",
+        default="^]",
+        metavar="KEY",
+        help="key before a command to this program (^]); none for none",
+    )
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     del parser
 
@@ -208,6 +223,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "off": ("halt nodes where there is a way to, and cut their power", _off),
     "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
+    "console": ("attach the terminal to a node's console", _console),
     "setup": ("make this machine ready: groups, folder of locks, udev rules, I2C", _setup),
     "init": ("set up the expander after it got power (on and off do so first)", _nothing),
     "alert": ("the ALERT LED", _on_off),

@@ -153,7 +153,7 @@ class Hub:
     def _round(self) -> None:
         """Waits until there is something to do, and does it."""
         poll = select.poll()
-        if SYSTEM.now() >= self._begin:
+        if self._own.is_known and SYSTEM.now() >= self._begin:
             poll.register(self._device.fd, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
         if self._listener is not None and len(self._members) < MEMBERS:
             poll.register(self._listener.socket, select.POLLIN)

@@ -66,6 +66,14 @@ def test_all_see_what_the_node_writes_and_the_node_gets_what_each_writes(
         lines[2].write(b"x")
 
 
+def test_what_the_node_wrote_before_is_there(pair: Pair, opened: Callable[..., SharedLine]) -> None:
+    for _ in range(20):
+        os.write(pair.node, b"login: ")
+        line = opened()
+        assert came(line) == b"login: "
+        line.close()
+
+
 def test_a_program_has_the_console_to_itself_until_its_turn_ends(
     pair: Pair, opened: Callable[..., SharedLine]
 ) -> None:
