@@ -65,7 +65,7 @@ wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reac
 	+$(BIN)/python tests/packaging/wheel.py $(SIDE_BY_SIDE)
 
 kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
-	$(BIN)/python tests/kernel/lab/build
+	$(BIN)/python -m tests.kernel.lab.building
 
 # The build says why where a Pi cannot be emulated (exit code 3), and the tests are skipped then.
 pi: $(READY) ## Run the tests on an emulated Raspberry Pi 3B: a real I2C and GPIO driver (minutes)

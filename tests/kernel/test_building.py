@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.built import kernel
+from tests.built.once import CANNOT
 from tests.kernel.lab import building
 
 if TYPE_CHECKING:
@@ -20,16 +22,16 @@ def _no_place_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLUSTERHAT_TEST_LAB", raising=False)
 
 
-def _nothing(_tool: str) -> None:
+def _nothing(_tool: str, path: str | None = None) -> None:
     return None
 
 
-def _only_apt_get(tool: str) -> str | None:
+def _only_apt_get(tool: str, path: str | None = None) -> str | None:
     return "/usr/bin/apt-get" if tool == "apt-get" else None
 
 
 def _cannot(capsys: pytest.CaptureFixture[str], place: Path) -> str:
-    assert building.main([str(place)]) == building.CANNOT
+    assert building.main([str(place)]) == CANNOT
     assert not place.exists()
     return capsys.readouterr().err
 
@@ -47,7 +49,7 @@ def test_missing_packages_are_named_to_an_ordinary_user(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(shutil, "which", _only_apt_get)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(building, "SOURCES", str(tmp_path / "linux-source-*.tar.xz"))
+    monkeypatch.setattr(kernel, "SOURCES", str(tmp_path / "linux-source-*.tar.xz"))
     said = _cannot(capsys, tmp_path / "lab")
     assert "sudo apt-get install --no-install-recommends bc bison build-essential flex linux-source" in said
 
@@ -61,11 +63,11 @@ def test_no_debian(
 
 
 def test_the_newest_source_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "SOURCES", str(tmp_path / "linux-source-*.tar.xz"))
-    assert building.newest_source() is None
+    monkeypatch.setattr(kernel, "SOURCES", str(tmp_path / "linux-source-*.tar.xz"))
+    assert kernel.newest_source() is None
     for version in ("6.1", "6.12", "6.9"):
         (tmp_path / f"linux-source-{version}.tar.xz").touch()
-    assert building.newest_source() == str(tmp_path / "linux-source-6.12.tar.xz")
+    assert kernel.newest_source() == str(tmp_path / "linux-source-6.12.tar.xz")
 
 
 def test_a_complete_one_is_not_built_again(

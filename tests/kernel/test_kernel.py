@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.built.once import is_built
 from tests.kernel.lab import booting, building
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.kernel
 @pytest.fixture(scope="module")
 def place() -> str:
     place = building.default_place()
-    if not building.is_built(place):
+    if not is_built(place):
         missing = "kernel lab not built: run make kernel"
         if os.environ.get("CLUSTERHAT_TEST_REQUIRE_KERNEL") == "1":
             pytest.fail(missing)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.lab.building import CANNOT, CannotBuildError
+from tests.built.once import CANNOT, CannotBuildError
 from tests.pi.machine import building, cpio
 from tests.pi.machine.packages import Kernel, debian_sources, newest_kernels
 

@@ -1,4 +1,7 @@
-"""Boots the lab's kernel as an ordinary process and runs one command in it, on this machine's own files."""
+"""Boots the lab's kernel as an ordinary process and runs one command in it, on this machine's own files.
+
+python -m tests.kernel.lab.booting COMMAND [ARGUMENT...] exits with the command's code.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple
+
+from .building import default_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,3 +121,9 @@ def _read(path: str) -> str:
             return file.read()
     except FileNotFoundError:
         return ""
+
+
+if __name__ == "__main__":
+    ran = run(default_place(), sys.argv[1:])
+    print(ran.output, end="")
+    sys.exit(ran.code)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.lab.building import is_built
+from tests.built.once import is_built
 from tests.pi.machine.booting import Pi
 from tests.pi.machine.building import default_place, kernels
 

@@ -17,7 +17,7 @@ import sys
 import tomllib
 import zipfile
 
-from tests.kernel.lab.building import CANNOT, CannotBuildError, build_once, cached, is_built
+from tests.built.once import CANNOT, CannotBuildError, build_once, cached, is_built
 
 from . import cpio
 from .packages import TARGETS, Packages, backports, debian_sources, newest_kernels, unpack

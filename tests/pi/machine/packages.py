@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.kernel.lab.building import CannotBuildError
+from tests.built.once import CannotBuildError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
