@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rpi_clusterhat.errors import ClosedError, NodeNameError
-from rpi_clusterhat_sim import serving
+from rpi_clusterhat_sim import station
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
 from rpi_clusterhat_sim.load import NodeModel
@@ -360,7 +360,7 @@ def test_a_start_that_fails_is_tried_again(
             raise failure
         return Listener(sock, handler)
 
-    monkeypatch.setattr(serving, "Listener", failing)
+    monkeypatch.setattr(station, "Listener", failing)
     assert node_at(boot(world, clock, servers)) == "p1"
     assert next(failures, None) is None
 

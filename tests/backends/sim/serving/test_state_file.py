@@ -12,7 +12,7 @@ import pytest
 
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockError
-from rpi_clusterhat_sim import served, serving
+from rpi_clusterhat_sim import served, station
 from rpi_clusterhat_sim.backend import SimBackend
 from rpi_clusterhat_sim.listener import Listener
 from rpi_clusterhat_sim.load import NodeModel
@@ -173,7 +173,7 @@ def test_a_start_that_meets_a_power_cut_is_none(state: StateFile, monkeypatch: p
             listened.append(handler)
             super().__init__(sock, handler)
 
-    monkeypatch.setattr(serving, "Listener", Noted)
+    monkeypatch.setattr(station, "Listener", Noted)
     with Servers(state, ["p1"], service=Met) as servers:
         address = servers.address("p1")
         other.write({0: True})
