@@ -74,6 +74,12 @@ def _path(text: str) -> str:
     return text
 
 
+def _nodes(text: str) -> str:
+    if text not in ("simulated", "rack"):
+        raise ValueError("simulated or rack")
+    return text
+
+
 def _service(text: str) -> str:
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name.isidentifier():
@@ -138,6 +144,13 @@ plugin = Plugin(
             None,
             "what nodes serve instead of an echo: module:name or file.py:name of a Python class",
         ),
+        Option(
+            "nodes",
+            _nodes,
+            "simulated",
+            "rack: nodes are computers, which 'make rack' builds",
+        ),
+        Option("rack", _path, None, "the folder of what was built [where 'make rack' leaves a link]"),
         Option(
             "history", parse_int(0, 10**9), None, "how many records are kept [10000; in a state file 200]"
         ),

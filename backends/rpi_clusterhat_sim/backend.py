@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rpi_clusterhat.errors import BackendError, ClosedError, PowerLostError, SettingError
 
@@ -15,7 +15,7 @@ from .supply import CAPACITY
 from .world import RAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from rpi_clusterhat.hardware.backend import Line
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .serving import Servers
     from .world import World, WorldSource
 
-__all__ = ["BankSpec", "SimBackend"]
+__all__ = ["BankSpec", "Computers", "SimBackend"]
 
 
 class BankSpec(NamedTuple):
@@ -39,13 +39,32 @@ class BankSpec(NamedTuple):
     pos: bool = False
 
 
+class Computers(Protocol):
+    """Where nodes that are computers are reached, by their names in their world.
+
+    They run while they have power, from `add` on. All methods may be called from any thread.
+    """
+
+    def add(self, names: Iterable[str]) -> None: ...
+
+    def discard(self, names: Iterable[str]) -> None: ...
+
+    def address(self, name: str) -> tuple[str, int]: ...
+
+    def ssh_address(self, name: str) -> tuple[str, int]: ...
+
+    def console(self, name: str) -> str: ...
+
+    def is_running(self, name: str) -> bool: ...
+
+
 class SimBackend:
     """Lines of a bank of a simulated world.
 
     The world is a `World` or a `StateFile`. A bank that is not in it yet is made, with the given lines;
     of one that is, the lines must be some of its lines. ``holds=False`` plays a backend whose lines drop
     back to low when it is closed or its process has died. ``servers`` give its nodes addresses while it is
-    open; its source is the same world. May be used from any thread.
+    open, or ``computers`` are its nodes; their source is the same world. May be used from any thread.
     """
 
     def __init__(
@@ -58,6 +77,7 @@ class SimBackend:
         spec: BankSpec = BankSpec(),  # noqa: B008 - immutable
         faults: Sequence[Fault] = (),
         servers: Servers | None = None,
+        computers: Computers | None = None,
     ) -> None:
         self._shared: WorldSource = world
         self._lines = tuple(lines)
@@ -65,7 +85,8 @@ class SimBackend:
         self._bank_name = bank
         self._spec = spec
         self._holder = None if holds else new_holder()
-        self._servers = servers
+        self._servers: Computers | Servers | None = servers if computers is None else computers
+        self._computers = computers
         self._served: dict[int, str] = {}
         self._closed = False
         self._known: tuple[World, SimBank] | None = None
@@ -79,6 +100,8 @@ class SimBackend:
                 for fault in faults:
                     _apply(fault, world_now, found)
                 self._is_set_up = found.is_set_up
+        if computers is not None:
+            self._serve()
 
     def __repr__(self) -> str:
         return f"<SimBackend bank {self._bank_name} of {self._shared!r}>"
@@ -172,35 +195,51 @@ class SimBackend:
         servers = self._servers
         if servers is None:
             return {}
-        if not self._served:
-            with self._shared.look() as world:
-                consumers = self._find(world).consumers
-            served = {offset: consumers[offset].name for offset in sorted(self._offsets & consumers.keys())}
-            try:
-                servers.add(served.values())
-            except OSError as error:
-                raise BackendError(f"the simulated nodes cannot have addresses: {error.strerror}") from error
-            self._served = served
+        self._serve()
         return {offset: servers.address(name) for offset, name in self._served.items()}
 
     def consoles(self) -> dict[int, str]:
-        """None: its nodes are no computers."""
+        """Has those of nodes that are computers, where there is something at the path while a node runs."""
         self._check_open()
-        return {}
+        computers = self._computers
+        if computers is None:
+            return {}
+        return {offset: computers.console(name) for offset, name in self._served.items()}
 
     def ssh_addresses(self) -> dict[int, tuple[str, int]]:
-        """None, as for `consoles`."""
+        """Has those of nodes that are computers."""
         self._check_open()
-        return {}
+        computers = self._computers
+        if computers is None:
+            return {}
+        return {offset: computers.ssh_address(name) for offset, name in self._served.items()}
+
+    def _serve(self) -> None:
+        if self._servers is None or self._served:
+            return
+        with self._shared.look() as world:
+            consumers = self._find(world).consumers
+        served = {offset: consumers[offset].name for offset in sorted(self._offsets & consumers.keys())}
+        try:
+            self._servers.add(served.values())
+        except OSError as error:
+            raise BackendError(f"the simulated nodes cannot have addresses: {error.strerror}") from error
+        self._served = served
 
     def ask_to_halt(self, offset: int) -> None:
         """See `rpi_clusterhat.hardware.backend.SupportsHalting.ask_to_halt`."""
         self._check_node(offset)
+        if self._computers is not None:
+            raise BackendError(
+                f"{self._served[offset]} is a computer: log in to it to halt it, by its console or by ssh"
+            )
         with self._shared.change() as world:
             world.node(self._find(world).consumers[offset].name).halt()
 
     def has_halted(self, offset: int) -> bool:
         self._check_node(offset)
+        if self._computers is not None:
+            return not self._computers.is_running(self._served[offset])
         with self._shared.look() as world:
             return world.node(self._find(world).consumers[offset].name).phase in ("off", "halted")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.hardware.backend import OpenRequest
 
+    from .backend import Computers
     from .service import Service
     from .serving import Servers
     from .world import WorldSource
@@ -52,6 +53,7 @@ def open_backend(request: OpenRequest) -> SimBackend:
             ),
             faults=options["fault"],
             servers=_servers(request, world) if _serves(options) else None,
+            computers=_computers(request, world) if options["nodes"] == "rack" else None,
         )
     except BackendUnavailableError:
         raise
@@ -93,7 +95,26 @@ def _servers(request: OpenRequest, world: WorldSource) -> Servers:
     return servers
 
 
+def _computers(request: OpenRequest, world: WorldSource) -> Computers:
+    """The computers of all boards that are in this world."""
+    from .rack.built import find
+    from .rack.rack import Rack
+    from .rack.shared import SharedRack
+    from .rack.station import RackStations
+    from .state_file import StateFile
+
+    if isinstance(world, StateFile):
+        return SharedRack(world.path)
+    key = "sim.rack"
+    if key not in request.shared:
+        request.shared[key] = RackStations(world, Rack(built=find(request.options["rack"])))
+    computers: RackStations = request.shared[key]
+    return computers
+
+
 def _serves(options: Mapping[str, Any]) -> bool:
+    if options["nodes"] == "rack":
+        return False
     serve: bool | None = options["serve"]
     return options["service"] is not None if serve is None else serve
 
@@ -110,7 +131,11 @@ def _service(text: str | None) -> Service:
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Whether the state file, where one is named, can be used."""
+    """Whether the state file and the rack, where they are asked for, can be used."""
+    if options.get("nodes") == "rack":
+        from .rack.built import find
+
+        find(options.get("rack"))
     if options.get("state"):
         from .state_file import StateFile
 
