@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel pi bench \
+.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel rack pi bench \
 	pages docs site docs-serve twins format clean
 
 help: ## List what there is
@@ -58,7 +58,7 @@ unit: $(READY) ## All tests, on the source as it is; those on a real kernel too 
 	$(PYTEST) $(ARGS)
 
 coverage: $(READY) ## What the tests that start no process do not reach
-	$(PYTEST) -m "not slow and not kernel" --cov --cov-report=term-missing:skip-covered
+	$(PYTEST) -m "not slow and not kernel and not rack" --cov --cov-report=term-missing:skip-covered
 
 wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reach
 # The + has its output shown as it comes, beside that of others.
@@ -66,6 +66,9 @@ wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reac
 
 kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
 	$(BIN)/python -m tests.kernel.lab.building
+
+rack: $(READY) ## Build the rack: whole Linux nodes as processes, with disks, consoles and a network (minutes, once; root)
+	$(BIN)/python -m tests.rack.machine.building
 
 # The build says why where a Pi cannot be emulated (exit code 3), and the tests are skipped then.
 pi: $(READY) ## Run the tests on an emulated Raspberry Pi 3B: a real I2C and GPIO driver (minutes)

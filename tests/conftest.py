@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 settings.register_profile("side by side", deadline=None)
 settings.load_profile("side by side")
 
-FIRST = ("tests/kernel", "tests/cli/test_demo", "tests/proxy", "tests/safety", "tests/docs")
+FIRST = ("tests/rack", "tests/kernel", "tests/cli/test_demo", "tests/proxy", "tests/safety", "tests/docs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
