@@ -31,6 +31,7 @@ OUTPUT = {
     "asyncio_nodes.py": "gave up waiting\np1 on\np2 off\np3 off\np4 off\n",
     "several_boards.py": "HAT 2.3: p1, p2 on\nHAT 3.1: p5, p6 on\n",
     "brown_out.py": "spacing 2 s: p1 has booted 1 time(s)\nspacing 0 s: p1 has booted 2 time(s)\n",
+    "ssh_nodes.py": "",
     "probe_nodes.py": """\
 down: connection refused by 127.0.0.1
 up: connected to 127.0.0.1; status 200 from 127.0.0.1
