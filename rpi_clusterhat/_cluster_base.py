@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .clock import Clock
-    from .events import Event
+    from .events import Event, State
     from .hardware.boards import Board
     from .nodes.access import NodeDirectory
     from .nodes.halt.halter import Halter
@@ -376,6 +376,11 @@ class NodeHandle(Handle[C]):
         The level of an input may change at any time: `on` and `off` drive it.
         """
         return self._entry.driven
+
+    @property
+    def last_state(self) -> State:
+        """Its state as of the last look, without another look."""
+        return self._entry.state
 
     @property
     def power_ups(self) -> int:

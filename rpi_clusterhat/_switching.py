@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClusterHatError, HaltError, NodeFailedError
-from .events import CutWithoutHalt, NodeHalted, State
+from .events import CutWithoutHalt, NodeHalted
 from .nodes.halt.way import NotWantedError
 from .power import plans
 from .power.operation import Operation
@@ -120,7 +120,7 @@ class _Gate:
         self._entry.was_asked_to_halt = self._was_asked
 
     def is_over(self) -> bool:
-        return self._entry.halting is not self._operation or self._entry.state is not State.STOPPING
+        return self._entry.halting is not self._operation
 
 
 def _raise_all(errors: Sequence[BaseException]) -> None:

@@ -239,6 +239,9 @@ class Runner:
             self._report(tell, name, text, may_pass=_may_pass(error))
         else:
             self._report(self.scheduler.powered_off, name, reason)
+            # While it was being halted, another caller may have cut its power and given it again.
+            if has_power(self.cluster[name].last_state):
+                self._report(self.scheduler.found_on, name)
 
     async def _watch_idle(self, name: str) -> None:
         scheduler, clock = self.scheduler, self.cluster.clock

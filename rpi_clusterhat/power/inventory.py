@@ -75,6 +75,11 @@ class NodeEntry:
         self.was_asked_to_halt = False
         """Whether its system may have been told to halt, so that it does not stay up by itself."""
 
+    @property
+    def is_to_halt(self) -> bool:
+        """Whether it is being halted, or was told to halt and left like that."""
+        return self.halting is not None or self.was_asked_to_halt
+
 
 class Inventory:
     """The boards of a cluster, open, and an entry for each of their nodes. May be used from any thread.
@@ -202,11 +207,19 @@ class Inventory:
         new = after(old, trigger)
         if new is State.OFF and trigger is Trigger.SEEN_OFF and entry.waiting:
             new = after(new, Trigger.QUEUE)  # it was forgotten for a moment, and waits all the same
+        elif (
+            new is State.ON and trigger is Trigger.SEEN_ON and entry.is_to_halt and entry.powered is not False
+        ):
+            new = after(new, Trigger.STOP)  # as well
         if trigger is Trigger.SEEN_ON or trigger is Trigger.POWER:
-            entry.power_ups += entry.powered is False
+            if entry.powered is False:
+                entry.power_ups += 1
             entry.powered = True
         elif trigger is Trigger.SEEN_OFF or trigger is Trigger.CUT:
             entry.powered = False
+            entry.halting, entry.was_asked_to_halt = None, False
+        elif trigger is Trigger.CANCEL:
+            entry.was_asked_to_halt = False
         elif trigger is Trigger.FORGET:
             entry.powered = None
         if new is not old:

@@ -314,7 +314,6 @@ class Operation:
                 return False
             self.halting.add(step.node)
             entry.halting = self
-            entry.was_asked_to_halt = entry.state is State.STOPPING
             if entry.state in (State.ON, State.READY):
                 self._inventory.apply(entry, Trigger.STOP, "request")
             return True
@@ -322,7 +321,7 @@ class Operation:
     def _end_halt(self, step: plans.EndHalt) -> bool:
         entry = self._inventory.entries[step.node]
         with entry.bank.lock:
-            return entry.halting is self and entry.state is State.STOPPING
+            return entry.halting is self
 
     def _leave_halt(self, entry: NodeEntry) -> None:
         with entry.bank.lock:
@@ -335,9 +334,7 @@ class Operation:
     def _await_halt(self, step: plans.AwaitHalt) -> Again | bool:
         entry = self._inventory.entries[step.node]
         with entry.bank.lock:
-            if entry.state is not State.STOPPING:
-                return False
-            return True if entry.halting is None else Again(_HALT_POLL)
+            return entry.was_asked_to_halt if entry.halting is None else Again(_HALT_POLL)
 
     def _fail(self, step: plans.Fail) -> None:
         entry = self._inventory.entries[step.node]
