@@ -18,7 +18,8 @@ from .login import Login
 from .look import CLEAR, look
 from .screen import Screen, lines_of
 from .times import ConsoleTimes, checked
-from .wire import shell_line
+from .watch import watch
+from .wire import Answers, shell_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from .line import ConsoleLine
     from .states import ConsoleState
+    from .watch import Watched
 
 __all__ = ["Dialogue"]
 
@@ -81,12 +83,14 @@ class Dialogue:
         self._channel: Channel | None = None
         self._screen = Screen()
         self._is_in = False
+        self._sent: tuple[Answers | None, int] = (None, 0)
         self.has_hung_up = False
         """Whether the line has ended, and was not opened anew."""
 
     def steps_open(self) -> Steps[Channel]:
         """Opens the line, where it is not open."""
         if self._channel is None:
+            self._sent = (None, self._screen.received)
             line: ConsoleLine = yield Call(self._open_line, uninterruptible=True)
             self._channel = Channel(line, self.name, self._clock, self._screen)
             self.has_hung_up = self._is_in = False
@@ -108,6 +112,33 @@ class Dialogue:
         seconds = left()
         deadline = self._clock.now() + seconds
         return (yield from self._holding(lambda channel: self._run(channel, line, seconds, deadline)))
+
+    def steps_send(self, command: str | Sequence[str], left: Callable[[], float]) -> Steps[None]:
+        """Has a command start, and logs in before where it has to. Its end is not waited for.
+
+        This is for a command that ends the system. The next step is `steps_watch`.
+        """
+        line = shell_line(command)
+        deadline = self._clock.now() + left()
+
+        def start(channel: Channel) -> Steps[None]:
+            mark = self._screen.received
+            begun = yield from self._start(channel, line, deadline)
+            self._sent = (begun.answers, mark)
+            self._is_in = False  # who knows what comes then
+
+        yield from self._holding(start)
+
+    def steps_watch(self, left: Callable[[], float], quiet: float) -> Steps[Watched]:
+        """Watches the console after `steps_send`, until its node is down as far as it can tell.
+
+        Args:
+            left: Returns how many seconds it may take.
+            quiet: Seconds without a byte that count as the end.
+        """
+        deadline = self._clock.now() + left()
+        answers, mark = self._sent
+        return (yield from self._holding(lambda channel: watch(channel, answers, mark, deadline, quiet)))
 
     def _run(self, channel: Channel, line: str, seconds: float, deadline: float) -> Steps[Finished]:
         command = yield from self._start(channel, line, deadline)

@@ -99,8 +99,9 @@ def _poke(channel: Channel, times: ConsoleTimes, deadline: float) -> Steps[Conso
         asks = state is ConsoleState.PASSWORD
         if state is ConsoleState.BOOTING or channel.screen.received == mark:
             return None
-        # A prompt of any look, when the very same one comes again; but not a question.
-        last = channel.screen.lines(mark)[-1].strip()
+        # A prompt of any look, when the very same one comes again on a new line; but not a question.
+        lines = channel.screen.lines(mark)
+        last = lines[-1].strip() if len(lines) > 1 else ""
         if last and last == former and not last.endswith((":", "?", "]", "\uff1a")):
             return ConsoleState.SHELL
         former = last

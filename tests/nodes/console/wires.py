@@ -47,6 +47,7 @@ class Wire:
         termios.tcsetwinsize(terminal, size)
         self._ours, path = os.openpty()
         self.path = os.ttyname(path)
+        os.set_blocking(self._ours, False)
         tty.setraw(path)
         os.close(path)
         self.process = subprocess.Popen(
@@ -99,7 +100,15 @@ class Wire:
     def say(self, data: bytes) -> None:
         """Shows bytes on our end, as a kernel does that writes to its console."""
         self.said += data
-        os.write(self._ours, data)
+        poll = select.poll()
+        poll.register(self._ours, select.POLLOUT)
+        poll.register(self._wake, select.POLLIN)
+        while data:
+            try:
+                data = data[os.write(self._ours, data) :]
+            except BlockingIOError:
+                if self._wake in dict(poll.poll()):
+                    return
 
     def write(self, data: bytes) -> None:
         """Types on the node's terminal, as somebody else who has the same console."""
