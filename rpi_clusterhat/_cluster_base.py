@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .events import Event, State
     from .hardware.boards import Board
-    from .nodes.access import NodeDirectory
+    from .nodes.access import NodeAccess, NodeDirectory
     from .nodes.halt.halter import Halter
     from .nodes.probes import Probe
     from .power.bank import Bank
@@ -356,6 +356,12 @@ class NodeHandle(Handle[C]):
     """What is known of a node without a look at it."""
 
     __slots__ = ()
+
+    @property
+    def _access(self) -> NodeAccess:
+        cluster: Any = self._cluster
+        directory: NodeDirectory = cluster._directory  # noqa: SLF001
+        return directory[self.name]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._entry.state!s}>"

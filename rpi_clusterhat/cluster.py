@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from ._cluster_base import NodeLike, Wait
     from .clock import Clock
     from .events import State
+    from .nodes.console.console import Console
     from .nodes.probes import Probe
+    from .nodes.ssh import Ssh
     from .power.inventory import Inventory
     from .power.plans import Plan
 
@@ -334,6 +336,27 @@ class Node(NodeHandle[Cluster]):
         """Its state, after a look at its line. Raises `BackendError`."""
         _ = self.powered
         return self._entry.state
+
+    def console(self) -> Console:
+        """Makes its console, which is opened by its first call or by ``with``.
+
+        The user and the secret are those of the settings (`node`), and so is the device, unless a simulation
+        has its own.
+
+        Raises:
+            SettingError: A setting of this node is invalid.
+        """
+        return self._access.console()
+
+    def ssh(self) -> Ssh:
+        """Returns its ssh, which runs commands on it: see `Ssh.run` and `Ssh.arun`.
+
+        All callers share one, and its connection.
+
+        Raises:
+            SettingError: A setting of this node is invalid.
+        """
+        return self._access.ssh()
 
     def report_probe(self, *, up: bool, power_ups: int | None = None) -> bool:
         """Takes over what a probe of it said: a node that is on is ready then, or is not any more.

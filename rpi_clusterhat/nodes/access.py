@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import SettingError, UnsupportedError
 from rpi_clusterhat.hardware.backend import SupportsConsoles, SupportsHalting, SupportsSsh
-from rpi_clusterhat.settings.nodes import NodeSettings, check_names, node_settings
+from rpi_clusterhat.settings.nodes import NodeSettings, check_names, node_settings, read_secret_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rpi_clusterhat.hardware.boards import Role
     from rpi_clusterhat.power.bank import Bank
+    from rpi_clusterhat.settings.secret import Secret
     from rpi_clusterhat.settings.sources import Layer
 
+    from .console.console import AsyncConsole, Console
     from .halt.halter import Guard, Halter
     from .halt.way import HaltWay, Sign
+    from .hooks import Hook
+    from .ssh import Ssh
 
 __all__ = ["NodeAccess", "NodeDirectory"]
 
@@ -36,6 +40,7 @@ class NodeAccess:
         self.settings = settings
         self._backend = bank.backend
         self._offset = role.offset
+        self._ssh: Ssh | None = None
 
     def __repr__(self) -> str:
         return f"<NodeAccess {self.name}>"
@@ -61,7 +66,7 @@ class NodeAccess:
             known = self._backend.ssh_addresses()
             if self._offset in known:
                 return known[self._offset]
-        return self.filled(self.settings["host"], "host"), self.settings["ssh_port"]
+        return self.filled("host", self.settings["host"]), self.settings["ssh_port"]
 
     @property
     def console_path(self) -> str:
@@ -70,15 +75,59 @@ class NodeAccess:
             known = self._backend.consoles()
             if self._offset in known:
                 return known[self._offset]
-        return self.filled(self.settings["console"], "console")
+        return self.filled("console", self.settings["console"])
 
-    def filled(self, text: str, setting: str, **more: str) -> str:
+    def filled(self, setting: str, text: str) -> str:
         """Returns a setting's text with ``{name}`` and ``{number}`` filled in. Raises `SettingError`."""
-        try:
-            return text.format(name=self.name, number=self.number, **more)
-        except (LookupError, ValueError, AttributeError) as error:
-            fields = ", ".join(f"{{{field}}}" for field in ("name", "number", *more))
-            raise SettingError(f"Invalid value for {setting}: {text!r}: it may hold {fields}") from error
+        from .hooks.hook import Template
+
+        return Template(setting, text).filled({"name": self.name, "number": self.number})
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        """What hooks may fill in."""
+        return {"name": self.name, "number": self.number, "host": self.host}
+
+    @property
+    def secret(self) -> Secret | None:
+        """The password for its console, from the settings or from the file that they name.
+
+        Raises:
+            SettingError: The file cannot be read, is empty, or may be read by everybody.
+        """
+        path = self.settings["secret_file"]
+        own: Secret | None = self.settings["secret"]
+        return own if own is not None or path is None else read_secret_file(path)
+
+    # Consoles and ssh -------------------------------------------------------------------------------------
+
+    def console(self) -> Console:
+        """Makes its console, which is not open yet. Raises `SettingError`."""
+        from .console.console import Console
+
+        return Console(self.console_path, self.settings["user"], self.secret)
+
+    def console_async(self) -> AsyncConsole:
+        """Makes its console for an event loop, as `console` does."""
+        from .console.console import AsyncConsole
+
+        return AsyncConsole(self.console_path, self.settings["user"], self.secret)
+
+    def ssh(self) -> Ssh:
+        """Its ssh, the same for all callers, so that they share a connection. Raises `SettingError`."""
+        if self._ssh is None:
+            from .ssh import Ssh
+
+            settings = self.settings
+            self._ssh = Ssh(
+                self.host,
+                name=self.name,
+                user=settings["user"],
+                port=self.ssh_port,
+                identity=settings["ssh_identity"],
+                config=settings["ssh_config"],
+            )
+        return self._ssh
 
     # Halting ----------------------------------------------------------------------------------------------
 
@@ -92,7 +141,7 @@ class NodeAccess:
             self.name,
             ways,
             list(self._signs()),
-            guards=guards,
+            guards=[*guards, *self._guard()],
             timeout=settings["halt_timeout"],
             settle=settings["halt_settle"],
             quiet=settings["halt_quiet"],
@@ -103,7 +152,37 @@ class NodeAccess:
             from .halt.simulated import SimulatedWay
 
             return SimulatedWay(self._simulated(), self._offset)
-        raise NotImplementedError(name)
+        from .halt.ways import ConsoleWay, HookWay, SshWay
+
+        if name == "console":
+            return ConsoleWay(self.console, self._halt_command)
+        if name == "ssh":
+            return SshWay(self.ssh, self._halt_command)
+        return HookWay(name, self._hook(name), lambda: self.fields)
+
+    def _hook(self, name: str) -> Hook:
+        from .hooks import CommandHook, HttpHook
+
+        setting = "halt_hook" if name == "hook" else "halt_url"
+        given = self.settings[setting]
+        if not given:
+            raise SettingError(f"halt has {name!r} for {self.name}, which needs the setting {setting}")
+        return CommandHook(*given) if name == "hook" else HttpHook(given)
+
+    @property
+    def _halt_command(self) -> str:
+        given: str | None = self.settings["halt_command"]
+        if given is not None:
+            return given
+        return "poweroff" if self.settings["user"] == "root" else "sudo -n poweroff"
+
+    def _guard(self) -> Iterable[Guard]:
+        words = self.settings["halt_guard"]
+        if words:
+            from .hooks import CommandHook
+
+            hook = CommandHook(*words)
+            yield lambda _: hook.steps_refusal(self.fields, lambda: hook.timeout)
 
     def _simulated(self) -> SupportsHalting:
         if isinstance(self._backend, SupportsHalting):

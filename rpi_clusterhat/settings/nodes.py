@@ -26,6 +26,7 @@ __all__ = [
     "node_layer",
     "node_settings",
     "nodes_from_environment",
+    "read_secret_file",
 ]
 
 WAYS = ("console", "ssh", "hook", "http", "simulated")
@@ -153,6 +154,30 @@ def node_layer(given: Given, *, within: str = "node") -> Layer:
         else:
             layer[name] = one.replaced(value=_read(name, one))
     return layer
+
+
+def read_secret_file(path: str) -> Secret:
+    """Returns the secret in the first line of a file.
+
+    Raises:
+        SettingError: The file cannot be read, everybody may read it, or its first line is no secret.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & 0o007:
+                raise SettingError(
+                    f"secret_file {path} may be read or written by everybody: let only its user do so "
+                    f"('chmod 600 {path}')"
+                )
+            line = file.readline(_SECRET_MOST + 2)
+    except OSError as error:
+        raise SettingError(f"secret_file {path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        raise SettingError(f"secret_file {path} is no text in UTF-8") from None
+    try:
+        return _read_secret(line.removesuffix("\n").removesuffix("\r"))
+    except ValueError as error:
+        raise SettingError(f"secret_file {path}: its first line is to be {error}") from None
 
 
 def _is_node(name: object) -> bool:

@@ -53,7 +53,8 @@ PATTERNS = [
     (r"\bAsyncGenerator, Callable\b", "Callable, Generator"),
     (r"\bdrive_async\b", "drive"),
     (r"__a(enter|exit)__", r"__\1__"),
-    (r"\bAsync(Cluster|Node|Function|Hub)\b", r"\1"),
+    (r"\bAsync(Cluster|Node|Function|Hub|Console)\b", r"\1"),
+    (r"\bconsole_async\b", "console"),
 ]
 
 
