@@ -36,7 +36,7 @@ _SECRET_WORDS = (
     "contrasenya", "şifre", "пароль", "κωδικός", "סיסמה", "パスワード", "密码", "密碼", "口令",
     "암호", "비밀번호",
 )  # fmt: skip
-_LOGIN = re.compile(rf"(?<!last )(?:^|[^\w])(?:{'|'.join(_USER_WORDS)}) ?[:\uff1a]$", re.IGNORECASE)
+_LOGIN = re.compile(rf"(?:^|(?<!last)[^\w])(?:{'|'.join(_USER_WORDS)}) ?[:\uff1a]$", re.IGNORECASE)
 _PASSWORD = re.compile(
     rf"(?:^|[^\w])(?:{'|'.join(_SECRET_WORDS)})(?:[^:\uff1a]{{0,80}})[:\uff1a]$", re.IGNORECASE
 )

@@ -128,6 +128,7 @@ class Answers:
         self.is_over = False
         """Whether the interactive shell is back."""
         self._is_cut = False
+        self._is_in_line = True  # that of the mark before the output
 
     @property
     def has_begun(self) -> bool:
@@ -168,6 +169,10 @@ class Answers:
 
     def _take(self, data: bytes) -> None:
         if self.has_started and self.status is None:
+            if self._is_in_line and data:
+                data = data.lstrip(b"\r")
+                self._is_in_line = not data
+                data = data.removeprefix(b"\n")
             self._output += data
             if len(self._output) > 2 * self._keep:
                 del self._output[: -self._keep]
@@ -175,8 +180,5 @@ class Answers:
 
     def output(self) -> str:
         """Returns what the command wrote so far, as plain text."""
-        rest = self._rest if self.has_started and self.status is None else b""
-        data = bytes(self._output[-self._keep :]) + rest
-        if self.is_complete:
-            data = re.sub(rb"\A\r*\n", b"", data)  # the end of the mark's own line
-        return plain_text(data)[-self._keep :]
+        rest = self._rest if self.has_started and self.status is None and not self._is_in_line else b""
+        return plain_text(bytes(self._output[-self._keep :]) + rest)[-self._keep :]
