@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.hardware.backend import Line
 
     from .bank import SimBank
+    from .consoles import Consoles
     from .faults import Fault
     from .serving import Servers
     from .world import World, WorldSource
@@ -88,6 +89,7 @@ class SimBackend:
         self._servers: Computers | Servers | None = servers if computers is None else computers
         self._computers = computers
         self._served: dict[int, str] = {}
+        self._consoles: Consoles | None = None
         self._closed = False
         self._known: tuple[World, SimBank] | None = None
         with self._shared.look() as seen:
@@ -199,12 +201,32 @@ class SimBackend:
         return {offset: servers.address(name) for offset, name in self._served.items()}
 
     def consoles(self) -> dict[int, str]:
-        """Has those of nodes that are computers, where there is something at the path while a node runs."""
+        """Says where nodes have their consoles while they run. The first call makes them.
+
+        Returns:
+            Paths by the offset of the node's line; empty where nodes are no computers and do not serve.
+
+        Raises:
+            BackendError: The folder or the pseudo-terminals cannot be made.
+        """
         self._check_open()
         computers = self._computers
-        if computers is None:
+        if computers is not None:
+            return {offset: computers.console(name) for offset, name in self._served.items()}
+        if self._servers is None:
             return {}
-        return {offset: computers.console(name) for offset, name in self._served.items()}
+        with self._shared.look() as world:
+            consumers = self._find(world).consumers
+        names = {offset: consumers[offset].name for offset in sorted(self._offsets & consumers.keys())}
+        if self._consoles is None:
+            from .consoles import Consoles
+
+            self._consoles = Consoles(self._shared)
+        try:
+            self._consoles.add(names.values())
+        except OSError as error:
+            raise BackendError(f"the simulated nodes cannot have consoles: {error.strerror}") from error
+        return {offset: self._consoles.path(name) for offset, name in names.items()}
 
     def ssh_addresses(self) -> dict[int, tuple[str, int]]:
         """Has those of nodes that are computers."""
@@ -247,6 +269,8 @@ class SimBackend:
         if self._closed:
             return None
         self._closed = True
+        if self._consoles is not None:
+            self._consoles.close()
         if self._servers is not None:
             self._servers.discard(self._served.values())
         if self._holder is None:

@@ -319,6 +319,31 @@ def test_a_transcript_has_what_the_node_wrote_and_is_the_users_alone(node: Node,
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_a_simulated_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPI_CLUSTERHAT_BACKEND", "sim")
+    monkeypatch.setenv(
+        "RPI_CLUSTERHAT_OPTIONS", f"state={tmp_path}/hat.json serve=yes boot_time=1 halt_time=1"
+    )
+    subprocess.run([*PROGRAM, "on", "p2"], check=True, capture_output=True)
+    user = Person("p2")
+    other = Person("p2", "--watch")
+    try:
+        for each in (user, other):
+            each.sees(b"all keys]")
+        user.sees(b"p2 login: ")
+        user.types(b"pi\rraspberry\r")
+        other.sees(b"pi@p2:~ $ ")
+        user.types(b"sudo poweroff\r")
+        user.sees(b"reboot: Power down\r\n")
+        user.sees(b"[p2 went away: waiting for it to come back]")
+        other.sees(b"[p2 went away: waiting for it to come back]")
+        user.types(ESCAPE + b".")
+        assert user.ends() == 0
+    finally:
+        user.close()
+        other.close()
+
+
 # Pipes ------------------------------------------------------------------------------------------------------
 
 
