@@ -132,7 +132,7 @@ def _service(text: str | None) -> Service:
 
 def check(options: Mapping[str, Any]) -> None:
     """Whether the state file and the rack, where they are asked for, can be used."""
-    if options.get("nodes") == "rack":
+    if options.get("nodes") == "rack" and not options.get("state"):  # another process runs those of a file
         from .rack.built import find
 
         find(options.get("rack"))

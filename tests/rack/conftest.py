@@ -13,13 +13,13 @@ import pytest
 from rpi_clusterhat.errors import BackendUnavailableError
 from rpi_clusterhat_sim.rack.built import Built, find
 from rpi_clusterhat_sim.rack.rack import Rack
-from tests.lab import nothing_said
+from tests.lab import lab, nothing_said
 from tests.rack.machine import building
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["nothing_said"]
+__all__ = ["lab", "nothing_said"]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,21 +18,21 @@ from rpi_clusterhat_sim.rack.rack import Rack
 from tests.rack.terminal import Terminal, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rpi_clusterhat_sim.rack.built import Built
+    from tests.lab import Lab
 
 pytestmark = [pytest.mark.rack, pytest.mark.slow]
 
 
 def processes(folder: str) -> list[int]:
-    """Those in whose command line the folder is."""
+    """Those that work in the folder of a rack, or in whose command line it is."""
     found: list[int] = []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
+    for path in glob.glob("/proc/[0-9]*"):
         try:
-            with open(path, "rb") as file:
-                if folder.encode() in file.read():
-                    found.append(int(path.split("/")[2]))
+            with open(f"{path}/cmdline", "rb") as file:
+                named = folder.encode() in file.read()
+            if named or os.readlink(f"{path}/cwd").startswith(folder):
+                found.append(int(path.split("/")[2]))
         except OSError:
             continue
     return found
@@ -66,7 +67,9 @@ def test_a_cut_leaves_the_disk_as_it_is(rack: Rack) -> None:
     rack.set_power("p1", True)
     assert until(lambda: not rack.is_clean("p1")), "it mounts its disk"
     with Terminal(rack.console("p1")) as terminal:
+        assert len(processes(rack.folder)) > 4
         rack.set_power("p1", False)
+        assert len(processes(rack.folder)) == 2, "those that run the others"
         terminal.wait_for_end(5)
     assert not rack.is_running("p1")
     assert not os.path.lexists(rack.console("p1"))
@@ -74,24 +77,25 @@ def test_a_cut_leaves_the_disk_as_it_is(rack: Rack) -> None:
     assert rack.is_clean("p2"), "each has a disk of its own"
 
 
-def test_another_source_of_levels_drives_it(rack: Rack) -> None:
-    """Such as gpio-sim, or an expander: whatever can be asked for levels now and then."""
-    levels = {"p1": False, "p2": False}
+def test_another_source_of_levels_drives_it(rack: Rack, lab: Lab) -> None:
+    """An expander here, which the library drives over I2C; whatever can be asked for levels now and then."""
+    expander = lab.expander()
     ended = threading.Event()
 
     def follow() -> None:
         while not ended.wait(0.01):
-            for name, level in dict(levels).items():
-                rack.set_power(name, level)
+            for number, name in enumerate(rack.names):
+                rack.set_power(name, bool(expander.output >> number & 1))
 
     poll = threading.Thread(target=follow)
     poll.start()
     try:
-        levels["p2"] = True
-        assert until(lambda: rack.is_running("p2"), 10)
-        assert not rack.is_running("p1")
-        levels["p2"] = False
-        assert until(lambda: not rack.is_powered("p2"), 10)
+        with lab.hat(expander) as hat:
+            hat.on("p2")
+            assert until(lambda: rack.is_running("p2"), 10)
+            assert not rack.is_running("p1")
+            hat.off("p2")
+            assert until(lambda: not rack.is_powered("p2"), 10)
     finally:
         ended.set()
         poll.join()
@@ -147,6 +151,19 @@ def test_a_keeper_that_was_killed_is_told(rack: Rack) -> None:
     os.kill(keeper, signal.SIGKILL)
     with pytest.raises(BackendError, match="the process that ran the nodes"):
         rack.is_running("p1")
+
+
+def test_a_network_that_cannot_be_made_is_told(rack: Rack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the command ``ip``, say."""
+    monkeypatch.setattr("rpi_clusterhat_sim.rack.rack.path", lambda: "/usr/bin:/bin")
+    fake = Path(rack.folder, "ip")
+    fake.write_text("#!/bin/sh\necho 'no such device' >&2; exit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", rack.folder)
+    with pytest.raises(BackendError, match="network cannot be made: no such device"):
+        rack.set_power("p1", True)
+    with pytest.raises(BackendError, match="does not answer"):
+        rack.set_power("p1", True)
 
 
 def test_a_forked_child_keeps_nothing_alive(built: Built) -> None:

@@ -121,16 +121,25 @@ def main(text: str) -> None:
     folder = plan["folder"]
     os.makedirs(os.path.join(folder, "dev"), exist_ok=True)
     os.chdir(folder)
-    commands = network([Seat(name, folder) for name in plan["nodes"]])
-    ip = shutil.which("ip", path=path()) or "ip"
-    subprocess.run([ip, "-batch", "-"], input=commands, text=True, check=True)
-    # Who runs this with Ctrl-C at hand ends it; the nodes are ended by this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        _make_network([Seat(name, folder) for name in plan["nodes"]])
         asyncio.run(_run(plan))
+    except OSError as error:
+        with socket.socket(fileno=plan["control"]) as control:
+            control.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
     finally:
         if plan["temporary"]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_network(seats: list[Seat]) -> None:
+    """Raises `OSError`."""
+    ip = shutil.which("ip", path=path()) or "ip"
+    made = subprocess.run(
+        [ip, "-batch", "-"], input=network(seats), capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise OSError(f"its network cannot be made: {' '.join(made.stderr.split())}")
 
 
 if __name__ == "__main__":

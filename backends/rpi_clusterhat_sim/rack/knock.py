@@ -80,7 +80,7 @@ def parse(packet: bytes) -> tuple[str, int, bool] | None:
     if not packet or packet[0] >> 4 != 4:
         return None
     start = (packet[0] & 0xF) * 4
-    if start < 20 or len(packet) < start + _TCP.size:
+    if len(packet) < start + _TCP.size:
         return None
     port, to, _, _, _, flags, *_ = _TCP.unpack_from(packet, start)
     if to not in _PORTS or not flags & _ACK or not flags & (_SYN | _RST):

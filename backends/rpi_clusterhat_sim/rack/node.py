@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node"]
 
-_SILENT = 10
+_SILENT = 30
 """How often nobody answers until a port is taken for closed: a busy node answers late."""
 
 
@@ -50,6 +51,7 @@ class Node:
         if self.powered:
             return
         _forget_other_image(self.seat.disk, self._built.image)
+        shutil.rmtree(self.seat.control, ignore_errors=True)  # of one that was cut
         console = Console(self.seat.console)
         try:
             self._computer = Computer(self._built, self.seat, self._memory, console.line.fileno())

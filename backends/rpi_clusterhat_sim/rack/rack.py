@@ -178,7 +178,11 @@ class Rack:
             if self._control is not None:
                 self._control.close()
             if self._keeper is not None:
-                self._keeper.wait()
+                try:
+                    self._keeper.wait(_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    self._keeper.kill()
+                    self._keeper.wait()
             for ports in self._ports.values():
                 for port in ports.values():
                     port.give_back()
@@ -209,7 +213,7 @@ class Rack:
             line = b""
             while not line.endswith(b"\n"):
                 if not (data := self._control.recv(1 << 16)):
-                    raise ConnectionResetError("it has ended")
+                    raise ConnectionResetError(self._last_word())
                 line += data
         except OSError as error:
             raise BackendError(f"the process that ran the nodes does not answer: {error}") from error
@@ -217,6 +221,19 @@ class Rack:
         if "error" in answer:
             raise BackendError(f"a node of the rack cannot be switched: {answer['error']}")
         return answer
+
+    @property
+    def _log(self) -> str:
+        return os.path.join(self.folder, "keeper.log")
+
+    def _last_word(self) -> str:
+        """What the process that ran the nodes said at its end."""
+        try:
+            with open(self._log, encoding="utf-8", errors="replace") as file:
+                said = file.read(1 << 16).split("\n")
+        except OSError:
+            said = []
+        return next((line for line in reversed(said) if line.strip()), "it was killed")
 
     def _start(self) -> None:
         """Starts the process that runs the nodes."""
@@ -242,12 +259,14 @@ class Rack:
             passed = [theirs.fileno(), *(fd for ports in files.values() for fd in ports.values())]
             unshare = shutil.which("unshare", path=path()) or "unshare"
             try:
+                log = stack.enter_context(open(self._log, "wb"))
                 self._keeper = subprocess.Popen(
                     [unshare, *apart, "--", *python],
                     pass_fds=passed,
                     env={**os.environ, "PYTHONPATH": found},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=log,
                     start_new_session=True,
                 )
             except OSError as error:

@@ -53,6 +53,11 @@ class Seat(NamedTuple):
         return os.path.join(self.folder, f"{self.name}.cow")
 
     @property
+    def control(self) -> str:
+        """A folder in which the node's kernel keeps what belongs to its process."""
+        return os.path.join(self.folder, self.name)
+
+    @property
     def log(self) -> str:
         """What the node's kernel said before it had a console, at its last start."""
         return os.path.join(self.folder, f"{self.name}.log")
