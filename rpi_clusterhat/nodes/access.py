@@ -140,7 +140,7 @@ class NodeAccess:
         return Halter(
             self.name,
             ways,
-            list(self._signs()),
+            list(self._signs(ways)),
             guards=[*guards, *self._guard()],
             timeout=settings["halt_timeout"],
             settle=settings["halt_settle"],
@@ -189,14 +189,16 @@ class NodeAccess:
             return self._backend
         raise UnsupportedError(f"{self.name} is no simulated node: 'simulated' is no way to halt it")
 
-    def _signs(self) -> Iterable[Sign]:
+    def _signs(self, ways: Iterable[HaltWay]) -> Iterable[Sign]:
         from .halt.signs import DeviceSign, ProbeSign, SimulatedSign
 
         if "simulated" in self.settings["halt"]:
             yield SimulatedSign(self._simulated(), self._offset)
             return
+        from .halt.ways import ConsoleEndSign, ConsoleWay
         from .probes import TcpProbe, UsbProbe
 
+        yield from (ConsoleEndSign(way) for way in ways if isinstance(way, ConsoleWay))
         yield DeviceSign(self.console_path)
         yield ProbeSign(UsbProbe(self.number), "USB", is_sure=True)
         yield ProbeSign(TcpProbe(self.host, self.ssh_port or 22), "the network", is_sure=False)

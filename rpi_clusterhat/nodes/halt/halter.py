@@ -165,11 +165,11 @@ class Halter:
 
     def _ask(self, left: Callable[[], float], gate: Gate, why: dict[str, str]) -> Steps[str | None]:
         for i, way in enumerate(self.ways):
-            others = i + 1 < len(self.ways)
-            end = left() - _ASK_MOST
+            others = len(self.ways) - i - 1
+            for_others = max(left() - _ASK_MOST, left() * others / (others + 1)) if others else 0.0
 
-            def left_for_this(end: float = end, *, others: bool = others) -> float:
-                return left() - max(0.0, end) if others else left()
+            def left_for_this(for_others: float = for_others) -> float:
+                return left() - for_others
 
             try:
                 yield from way.ask(left_for_this, gate.go)
@@ -197,6 +197,8 @@ def _look(signs: Sequence[Sign]) -> Steps[Sighting | None]:
     found: Sighting | None = None
     for sign in signs:
         sighting = yield from sign.look()
+        if sighting is None:
+            continue
         if sighting.is_down and sighting.is_sure:
             return sighting
         if found is None or (found.is_down and not sighting.is_down):

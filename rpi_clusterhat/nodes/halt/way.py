@@ -81,6 +81,9 @@ class Sign:
         """
         raise NotImplementedError
 
-    def look(self) -> Steps[Sighting]:
-        """Makes the steps that look whether it is down. They take a second or two at most."""
+    def look(self) -> Steps[Sighting | None]:
+        """Makes the steps that look whether it is down; None where nothing can be told.
+
+        They take a second or two at most.
+        """
         raise NotImplementedError

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat.errors import ConsoleError, NodeAccessError
+from rpi_clusterhat.errors import NodeAccessError
+from rpi_clusterhat.nodes.console.watch import Ending
+from rpi_clusterhat.nodes.finished import Finished
 
-from .way import HaltWay
+from .way import HaltWay, Sighting, Sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rpi_clusterhat.nodes.console.console import Console
-    from rpi_clusterhat.nodes.finished import Finished
+    from rpi_clusterhat.nodes.console.watch import Watched
     from rpi_clusterhat.nodes.hooks import Hook
     from rpi_clusterhat.nodes.ssh import Ssh
     from rpi_clusterhat.waiting import Steps
 
-__all__ = ["ConsoleWay", "HookWay", "SshWay"]
+__all__ = ["ConsoleEndSign", "ConsoleWay", "HookWay", "SshWay"]
 
 _COMMAND_MOST = 20.0
 """Seconds for the command, which only asks for the halt."""
+_REFUSAL_WITHIN = 2.0
+"""Seconds in which a command that may not halt the node has said so: chosen, not measured."""
+_GLANCE = 0.02
 
 
 class ConsoleWay(HaltWay):
@@ -37,6 +42,8 @@ class ConsoleWay(HaltWay):
         self._make = console
         self._command = command
         self._console: Console | None = None
+        self._was_told = False
+        self._end: Sighting | None = None
 
     def ask(self, left: Callable[[], float], go: Callable[[], None]) -> Steps[None]:
         self.close()
@@ -44,18 +51,48 @@ class ConsoleWay(HaltWay):
         dialogue = self._console.dialogue
         yield from dialogue.steps_login(lambda: min(left(), dialogue.times.login))
         go()
-        try:
-            finished = yield from dialogue.steps_run(self._command, lambda: min(left(), _COMMAND_MOST))
-        except ConsoleError:
-            if dialogue.has_hung_up:  # it was quick
-                return
-            raise
-        _check(finished, self._command)
+        yield from dialogue.steps_send(self._command, lambda: min(left(), _COMMAND_MOST))
+        watched = yield from dialogue.steps_watch(lambda: min(left(), _REFUSAL_WITHIN), _REFUSAL_WITHIN)
+        self._note(watched)
+        if watched.ending is Ending.FAILED:
+            _check(Finished(watched.status or 1, watched.words), self._command)
+        self._was_told = True
+
+    def look(self) -> Steps[Sighting | None]:
+        """Makes the steps that look for the console's end, or for its last words, once the node was told."""
+        if self._was_told and self._end is None and self._console is not None:
+            self._note((yield from self._console.dialogue.steps_watch(lambda: _GLANCE, _GLANCE)))
+        return self._end
+
+    def _note(self, watched: Watched) -> None:
+        if watched.ending is Ending.HUNG_UP:
+            self._end = Sighting(True, "its console hung up")
+        elif watched.ending is Ending.LAST_WORDS:
+            self._end = Sighting(True, f"its console said {watched.words!r}")
 
     def close(self) -> None:
         console, self._console = self._console, None
+        self._was_told, self._end = False, None
         if console is not None:
             console.close()
+
+
+class ConsoleEndSign(Sign):
+    """The console over which the node was told: it hangs up, or the node's system says its last words.
+
+    Args:
+        way: What has the console open.
+    """
+
+    def __init__(self, way: ConsoleWay) -> None:
+        self._way = way
+
+    def begin(self) -> Steps[bool]:
+        yield from ()
+        return True
+
+    def look(self) -> Steps[Sighting | None]:
+        return self._way.look()
 
 
 class SshWay(HaltWay):

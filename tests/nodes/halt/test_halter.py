@@ -69,7 +69,7 @@ class Look(Sign):
         yield from ()
         return self.node.clock.now() >= self.there_from
 
-    def look(self) -> Steps[Sighting]:
+    def look(self) -> Steps[Sighting | None]:
         yield from ()
         return Sighting(self.node.is_down, "gone" if self.node.is_down else "still there", self.sure)
 
