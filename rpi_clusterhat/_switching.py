@@ -57,7 +57,9 @@ def cycle(
             errors.append(error)
         yield Sleep(pause)
     try:
-        yield from Operation(inventory).steps(plans.switch_on(names))
+        operation = Operation(inventory)
+        halt = halt_left_half_way(operation, inventory, halters)
+        yield from operation.steps(plans.switch_on(names, halt))
     except ClusterHatError as error:
         errors.append(error)
     _raise_all(errors)

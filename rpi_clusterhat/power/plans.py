@@ -238,15 +238,15 @@ def _switch_halted_on(
     left: list[str], halt: Halt | None
 ) -> Plan[tuple[dict[str, StuckLineError], list[str]]]:
     """Switches nodes on that were asked to halt: each when it is off, or has stayed on after all."""
-    halted: list[str] = []
+    stuck: dict[str, StuckLineError] = {}
     for node in left:
         while (yield AwaitHalt(node)) and (yield BeginHalt(node)):
             if halt is not None:
                 yield from halt(node)
             if (yield EndHalt(node)):
-                halted.append(node)
+                # Not together with the others: until they are down, another caller may have booted it.
+                stuck.update((yield from _cut([node])))
                 break
-    stuck = yield from _cut(halted)
     seen: Seen = yield Read(tuple(left))
     left[:] = [n for n in left if n not in stuck and (not seen.powered[n] or n in seen.undriven)]
     stuck_off, superseded = yield from _power_up(left)

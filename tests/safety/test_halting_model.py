@@ -298,3 +298,37 @@ def test_no_card_is_lost_unless_that_is_told() -> None:
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+def test_a_node_that_another_has_booted_meanwhile_is_not_cut_with_the_last_that_halts() -> None:
+    machine = HaltingMachine()
+    machine.begin(boots=True)
+    try:
+        machine.are_up(["p1", "p2"])
+        machine.halts_otherwise("p1", {"seconds": 0.0})
+        machine.halts_otherwise("p2", {"hangs": True})
+        machine.off(["p2", "p1"], cut=True)
+        machine.time_passes(0.3)
+        machine.tasks[-1].cancel()
+        machine.time_passes(0.0)
+        machine.on(["p1", "p2"])
+        machine.time_passes(1.0)
+        machine.off_now(["p1"])
+        machine.time_passes(0.1)
+        machine.on(["p1"])
+        machine.time_passes(2 * TIMEOUT)
+    finally:
+        machine.teardown()
+
+
+def test_a_cycle_does_not_cut_a_node_that_another_has_halt_meanwhile() -> None:
+    machine = HaltingMachine()
+    machine.begin(boots=True)
+    try:
+        machine.are_up(["p1"])
+        machine.cycle(["p1"], pause=4.0)
+        machine.time_passes(1.5)
+        machine.is_left_half_way("p1", seconds=3.0)
+        machine.time_passes(2 * TIMEOUT)
+    finally:
+        machine.teardown()
