@@ -31,6 +31,7 @@ SHOWN = re.compile(r"^(<!-- from (\S+?)(?:: (\w+))? -->\n).*?^(<!-- end -->\n)",
 DRAWINGS = {
     "states.svg": ("states.py", "svg"),
     "pool-states.svg": ("states.py", "pool_svg"),
+    "halt.svg": ("states.py", "halt_svg"),
     "balance.svg": ("balance.py", "svg"),
 }
 """The function of a script that makes each."""

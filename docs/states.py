@@ -8,6 +8,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rpi_clusterhat.nodes.halt.phases import TABLE as HALT_TABLE
+from rpi_clusterhat.nodes.halt.phases import HaltPhase
 from rpi_clusterhat.pool.states import TABLE as POOL_TABLE
 from rpi_clusterhat.pool.states import PoolState
 from rpi_clusterhat.power.states import TABLE, State, has_power
@@ -101,6 +103,31 @@ POOL = Diagram(
     560,
 )
 
+_ON: frozenset[StrEnum] = frozenset({HaltPhase.REFUSED, HaltPhase.CALLED_OFF})
+_CUT: frozenset[StrEnum] = frozenset({HaltPhase.DOWN, HaltPhase.LATE})
+
+HALT = Diagram(
+    "The phases of a halt and what moves it from one to the next",
+    _plain(HALT_TABLE),
+    {
+        HaltPhase.GUARDS: Point(110, 130),
+        HaltPhase.ASKING: Point(310, 130),
+        HaltPhase.GOING_DOWN: Point(540, 130),
+        HaltPhase.SETTLING: Point(770, 130),
+        HaltPhase.REFUSED: Point(110, 330),
+        HaltPhase.CALLED_OFF: Point(250, 330),
+        HaltPhase.OVER: Point(420, 400),
+        HaltPhase.LATE: Point(590, 330),
+        HaltPhase.DOWN: Point(790, 330),
+    },
+    (
+        Frame("stays on", _ON, 30, 280, 300, 100),
+        Frame("its power is cut", _CUT, 510, 280, 360, 100),
+    ),
+    900,
+    520,
+)
+
 Moves = dict["tuple[StrEnum, StrEnum]", "set[StrEnum]"]
 
 
@@ -185,6 +212,11 @@ def pool_svg() -> str:
     return _svg(POOL)
 
 
+def halt_svg() -> str:
+    """The phases of a halt."""
+    return _svg(HALT)
+
+
 def _svg(diagram: Diagram) -> str:
     edges, anywhere = _edges(diagram)
     width, height = diagram.width, diagram.height
@@ -220,7 +252,7 @@ def _svg(diagram: Diagram) -> str:
                 f'<rect class="state" x="{at.x - BOX_WIDTH / 2:.0f}" y="{at.y - BOX_HEIGHT / 2:.0f}" '
                 f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="10"/>'
             ),
-            f'<text class="name" x="{at.x}" y="{at.y + 5}">{state.name}</text>',
+            f'<text class="name" x="{at.x}" y="{at.y + 5}">{state.name.replace("_", " ")}</text>',
         ]
     for edge in edges:
         lines += _edge(diagram.places, edge, both_ways=(edge.target, edge.source) in pairs)
@@ -251,6 +283,11 @@ def markdown() -> str:
 def pool_markdown() -> str:
     """The same of the states of a node in a pool."""
     return _markdown(POOL)
+
+
+def halt_markdown() -> str:
+    """The same of the phases of a halt."""
+    return _markdown(HALT)
 
 
 def _markdown(diagram: Diagram) -> str:

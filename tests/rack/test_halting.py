@@ -40,6 +40,7 @@ pytestmark = [pytest.mark.rack, pytest.mark.slow]
 
 CYCLES = int(os.environ.get("CLUSTERHAT_RACK_CYCLES", "1"))
 SETTLE = 0.5
+LATE = 20.0
 
 
 def in_background(command: str) -> str:
@@ -122,7 +123,7 @@ def hat(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Generator[Clu
     """Four nodes that are up."""
     state = tmp_path_factory.mktemp("state")
     both = {"halt": ["ssh", "console"]}
-    short = {"halt": ["console", "ssh"], "halt_timeout": 10}
+    short = {"halt": ["console", "ssh"], "halt_timeout": LATE}
     with opened(built, state, p1=both, p2=short, p3=short, p4={"halt": ["console"]}) as hat:
         up(hat, "p1", "p2", "p3", "p4")
         for node in hat:
@@ -153,10 +154,10 @@ def test_one_that_ignores_everything_is_cut_when_the_time_is_over(hat: Cluster) 
     events = heard(hat, CutWithoutHalt)
     began = SYSTEM.now()
     hat.off("p2")
-    assert 10.0 <= SYSTEM.now() - began <= 15.0
+    assert LATE <= SYSTEM.now() - began <= LATE + 5.0
     (cut,) = events
     assert cut.node == "p2"
-    assert cut.reason.startswith("it could not be asked to halt within 10 s: console: ")
+    assert cut.reason.startswith("it could not be asked to halt within 20 s: console: ")
     assert "; ssh: " in cut.reason
     assert not clean(hat, "p2")
 
@@ -170,13 +171,13 @@ def test_one_whose_halt_hangs_half_way_is_cut_when_the_time_is_over(hat: Cluster
     assert hat["p3"].ssh().run(install)
     with pytest.raises(HaltError) as caught:
         hat.off("p3", cut=False)
-    assert str(caught.value).startswith("p3 keeps its power: it was asked to halt (by console)")
+    assert str(caught.value).startswith("p3 keeps its power: it was asked to halt (by ")
     assert hat["p3"].powered
     events = heard(hat, CutWithoutHalt)
     hat.off("p3")
     (cut,) = events
     assert cut.node == "p3"
-    assert "within 10 s" in cut.reason
+    assert "within 20 s" in cut.reason
     assert not clean(hat, "p3")
 
 

@@ -54,10 +54,10 @@ _NEW_PASSWORD = re.compile(
 )
 _TIMED_OUT = re.compile(r"timed? ?out", re.IGNORECASE)
 _LAST_WORDS = re.compile(
-    r"reboot: (?:Power down|System halted)|^(?:System halted|Power down|Requesting system (?:halt|poweroff))"
-    r"|Reached target .*(?:Power-Off|System Power Off|System Halt|poweroff\.target)",
+    r"reboot: (?:Power down|System halted)|^(?:\[ *\d+\.\d+\] )?(?:Power down|System halted)\.?$",
     re.IGNORECASE,
 )
+"""The kernel's, when nothing is mounted any more. An init's "Reached target Power-Off" comes before that."""
 
 
 def state_of(lines: Sequence[str], *, after_user: bool = False) -> ConsoleState | None:
@@ -99,5 +99,5 @@ def timed_out(lines: Sequence[str]) -> bool:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """Returns the line with which a system says that it is about to be down, ``""`` where there is none."""
+    """Returns the line with which a kernel says that the system is down, ``""`` where there is none."""
     return next((line.strip() for line in reversed(lines) if _LAST_WORDS.search(line[:_LONGEST])), "")

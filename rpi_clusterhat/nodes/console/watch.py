@@ -28,7 +28,7 @@ class Ending(StrEnum):
     HUNG_UP = "hung up"
     """The line ended: the node left USB, or lost power."""
     LAST_WORDS = "last words"
-    """The system said that it is down, or as good as down."""
+    """The kernel said that the system is down."""
     FAILED = "failed"
     """The command that was sent ended with another status than 0."""
     SILENT = "silent"

@@ -159,11 +159,9 @@ def test_marks_that_are_all_split_are_no_status() -> None:
 def test_a_node_that_is_halted_is_watched_to_its_end() -> None:
     with shell("dash") as node, console(node) as talk:
         steps = talk.dialogue
-        drive(
-            steps.steps_send("sleep 0.3; printf '[  OK  ] Reached target System Power Off.\\n'", lambda: 10)
-        )
+        drive(steps.steps_send("sleep 0.3; printf '[   35.2] reboot: Power down\\n'", lambda: 10))
         seen = drive(steps.steps_watch(lambda: 10, 5))
-        assert (seen.ending, seen.words) == (Ending.LAST_WORDS, "[  OK  ] Reached target System Power Off.")
+        assert (seen.ending, seen.words) == (Ending.LAST_WORDS, "[   35.2] reboot: Power down")
         assert talk.run("echo hi") == Finished(0, "hi\n")
         drive(steps.steps_send("echo sorry; exit 3", lambda: 10))
         seen = drive(steps.steps_watch(lambda: 10, 5))

@@ -145,3 +145,6 @@ def test_what_several_lines_say() -> None:
     assert not asks_for_new_password(["Login incorrect"])
     assert last_words(["[   12.3] reboot: Power down", ""]) == "[   12.3] reboot: Power down"
     assert last_words(["[   12.3] reboot: Restarting system"]) == ""
+    assert last_words(["Power down."]) == "Power down."
+    for not_yet in ("[  OK  ] Reached target System Power Off.", "The system is going to power down now!"):
+        assert last_words([not_yet]) == "", "its file systems are still mounted"
