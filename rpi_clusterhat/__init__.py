@@ -92,6 +92,7 @@ _PUBLIC = {
         "PowerLost",
         "PowerOffFailed",
         "PoweredOff",
+        "Quarantined",
         "State",
         "StateChanged",
         "WaitingForRail",

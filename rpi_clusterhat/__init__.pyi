@@ -170,6 +170,9 @@ from .events import (
     PowerOffFailed as PowerOffFailed,
 )
 from .events import (
+    Quarantined as Quarantined,
+)
+from .events import (
     State as State,
 )
 from .events import (
@@ -299,6 +302,7 @@ __all__ = [
     "PowerOffFailed",
     "PoweredOff",
     "Probe",
+    "Quarantined",
     "QueueFullError",
     "Secret",
     "SettingError",

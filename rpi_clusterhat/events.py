@@ -21,6 +21,7 @@ __all__ = [
     "PowerLost",
     "PowerOffFailed",
     "PoweredOff",
+    "Quarantined",
     "State",
     "StateChanged",
     "WaitingForRail",
@@ -156,7 +157,8 @@ class BootStarted(Frozen):
 
     node: str
     reason: str
-    """``lease``, ``hand``, ``outside`` (it was found with power) or ``check`` (a lease met a failure)."""
+    """``lease``, ``hand``, ``retry`` (it is booted again by itself, since it did not answer the last time),
+    ``outside`` (it was found with power) or ``check`` (a lease met a failure)."""
 
 
 class BootFinished(Frozen):
@@ -178,6 +180,22 @@ class BootFailed(Frozen):
     """Seconds for which it backs off."""
 
 
+class Quarantined(Frozen):
+    """A pool leaves a node alone: it was booted as often as may be, and did not answer in time.
+
+    It gets no leases, and its power stays cut, until a person lets it out (`NodePool.reinstate` or
+    `NodePool.wake`) or the time is over.
+    """
+
+    node: str
+    reason: str
+    """Why the last boot failed."""
+    retry_after: float
+    """Seconds until it is booted once more; ``inf`` for never."""
+    last_lines: tuple[str, ...]
+    """What was last read on its console while it booted; none where its console was not read."""
+
+
 class PowerOffFailed(Frozen):
     """A pool could not cut a node's power. A node that was ready is checked, and may be leased again."""
 
@@ -197,4 +215,4 @@ class PoweredOff(Frozen):
     """For how long it had power."""
 
 
-PoolEvent = BootStarted | BootFinished | BootFailed | PoweredOff | PowerOffFailed
+PoolEvent = BootStarted | BootFinished | BootFailed | Quarantined | PoweredOff | PowerOffFailed

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.aio import AsyncCluster
+from rpi_clusterhat.nodes.boots import BootHistory
 from rpi_clusterhat.nodes.probes import Probe
 
 from .activity import Traffic
+from .boot_log import BootLog
 from .leases import Lease
 from .runner import Runner
 from .scheduler import Scheduler
@@ -45,6 +47,7 @@ class AsyncNodePool:
         probe: Callable[[str], Probe],
         settings: PoolSettings | None = None,
         traffic: Traffic | None = None,
+        history: BootHistory | None = None,
         random: Random | None = None,
     ) -> None:
         """Makes a pool that is not open yet.
@@ -54,6 +57,8 @@ class AsyncNodePool:
             probe: Makes the probe that says whether the node of a name is ready.
             settings: How the pool behaves.
             traffic: What moves on the nodes' networks counts as activity, too.
+            history: Where to keep how long each boot took and how it ended, over restarts. The boots in it
+                say how long the first ones of this pool are expected to take.
             random: For ``balance``.
 
         Raises:
@@ -62,7 +67,7 @@ class AsyncNodePool:
         validate.instance("cluster", cluster, AsyncCluster, "an open AsyncCluster")
         settings = PoolSettings() if settings is None else settings
         validate.instance("settings", settings, PoolSettings, "PoolSettings")
-        _check_helpers(traffic, random)
+        _check_helpers(traffic, history, random)
         self.cluster = cluster
         self.settings = settings
         self.now: Callable[[], float] = cluster.clock.now
@@ -71,6 +76,7 @@ class AsyncNodePool:
         self._scheduler = Scheduler(cluster.names, settings, self.now, random=random)
         watch = None if traffic is None else TrafficWatch(traffic, self._scheduler, cluster.clock)
         self._runner = Runner(cluster, self._scheduler, probes, watch)
+        self._log = None if history is None else BootLog(history, self._scheduler, self.now)
 
     def __repr__(self) -> str:
         nodes = " ".join(f"{node.name}={node.state!s}" for node in list(self.nodes.values())[:16])
@@ -90,7 +96,8 @@ class AsyncNodePool:
     def boot_time(self) -> float:
         """How many seconds a boot is expected to take, from asking for it.
 
-        This is the slowest of the last eight boots, or ``boot_estimate`` before the first one.
+        This is the slowest of the last eight boots, those in the history included, or ``boot_estimate``
+        before the first one.
         """
         return self._scheduler.boot_time
 
@@ -143,6 +150,8 @@ class AsyncNodePool:
             LockError: Nodes could not be switched on: see `AsyncCluster.check_rails`.
             BackendError: The hardware failed.
         """
+        if self._log is not None:
+            await self._log.begin()
         await self._runner.begin()
 
     def lease(
@@ -188,7 +197,8 @@ class AsyncNodePool:
             node: Its name.
 
         Returns:
-            False where it is on, starting, or failed lately, and where the pool is closed.
+            False where it is on, starting, or failed lately, and where the pool is closed. A node that is
+            quarantined is let out, as by `reinstate`.
 
         Raises:
             NodeNameError: The pool has no such node.
@@ -196,6 +206,24 @@ class AsyncNodePool:
         begun = self._scheduler.wake(node)
         self._runner.act()
         return begun
+
+    def reinstate(self, node: str) -> bool:
+        """Lets a node out of quarantine by hand, so that it may be leased, and boots as if it had not failed.
+
+        One that has power, because somebody else switched it on, is checked first.
+
+        Args:
+            node: Its name.
+
+        Returns:
+            False where it is not quarantined, and where the pool is closed.
+
+        Raises:
+            NodeNameError: The pool has no such node.
+        """
+        was_quarantined = self._scheduler.reinstate(node)
+        self._runner.act()
+        return was_quarantined
 
     def power_off(self, node: str) -> bool:
         """Switches a node off by hand.
@@ -252,15 +280,19 @@ class AsyncNodePool:
         """
         self._scheduler.refuse_waiting()
         await self._runner.end()
+        if self._log is not None:
+            await self._log.end()
         if off:
             await self.cluster.off(*self.nodes)
             for name in self.nodes:
                 self._scheduler.powered_off(name, "close")
 
 
-def _check_helpers(traffic: Any, random: Any) -> None:
+def _check_helpers(traffic: Any, history: Any, random: Any) -> None:
     if traffic is not None:
         validate.instance("traffic", traffic, Traffic, "Traffic")
+    if history is not None:
+        validate.instance("history", history, BootHistory, "a BootHistory")
     if random is not None and not hasattr(random, "choice"):
         raise validate.invalid("random", random, "a random.Random")
 

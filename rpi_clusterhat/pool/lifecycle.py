@@ -1,4 +1,7 @@
-"""What happens to the nodes of a pool, and what to switch then: decisions, without I/O or waiting."""
+"""What happens to the nodes of a pool, and what to switch then: decisions, without I/O or waiting.
+
+What fails is in `failures.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from rpi_clusterhat.errors import BootError, BootTimeoutError, NodeNameError
-from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoweredOff, PowerOffFailed
+from rpi_clusterhat.errors import NodeNameError
+from rpi_clusterhat.events import BootFinished, BootStarted, PoweredOff
 
-from .actions import BackOff, Boot, Check, CutPower, WatchIdle
+from .actions import Boot, Check, CutPower, WatchIdle
 from .idle import Idler
 from .pooled_node import NEVER, PooledNode
 from .states import PoolState, PoolTrigger
@@ -22,14 +25,12 @@ if TYPE_CHECKING:
     from .actions import Action
     from .settings import PoolSettings
 
-__all__ = ["Lifecycle"]
+__all__ = ["BOOTS", "Lifecycle"]
+
+BOOTS = ("lease", "hand", "retry")
+"""The reasons in `rpi_clusterhat.events.BootStarted` for which a node is switched on, not only checked."""
 
 _BOOTS_REMEMBERED = 8
-_SHORT_BACK_OFF = 1.0
-"""Seconds, for what may have passed when it is tried again: a bus that was busy."""
-_BACK_OFF_MOST = 16.0
-"""Times ``retry_after_failure``: the longest that a node that fails again and again backs off."""
-
 _log = logging.getLogger("rpi_clusterhat")
 
 
@@ -56,8 +57,8 @@ class Lifecycle:
     def _serve(self, node: PooledNode) -> None:
         """The node came to a state in which it may be of use to those who wait."""
 
-    def _give_up(self, node: PooledNode, error: BootError) -> None:
-        """The node failed: those who wait for it go elsewhere, or get the error."""
+    def _cut_ended(self, node: PooledNode) -> None:
+        """The power of a node that failed has been cut, or this has failed."""
 
     def check_name(self, name: Any) -> str:
         """Returns the name. Raises `NodeNameError` where no node has it."""
@@ -82,14 +83,6 @@ class Lifecycle:
         node.move(PoolTrigger.CHECK)
         self._begin(node, Check(node.name), "check")
 
-    def wake(self, name: str) -> bool:
-        """Asks for a boot by hand; False where the node has power, or will have it, or failed lately."""
-        node = self.nodes[self.check_name(name)]
-        if node.state is not PoolState.OFF or self.closed:
-            return False
-        self._boot(node, "hand")
-        return True
-
     def powered(self, name: str) -> None:
         """The boot has come so far that the node has power."""
         node = self.nodes[name]
@@ -107,12 +100,13 @@ class Lifecycle:
         now = self._now()
         node.move(PoolTrigger.ANSWER)
         node.last_active = max(node.last_active, now)
-        node.failure, node.failures, node.retry_at = None, 0, None
+        node.failure, node.retry_at = None, None
+        node.failures = node.failed_boots = 0
         asked, node.asked_at = node.asked_at, None
         if asked is not None and node.powered_since is not None:
-            if node.asked_for in ("lease", "hand"):
+            if node.asked_for in BOOTS:
                 node.last_boot = now - node.powered_since
-                self.boots = (*self.boots, now - asked)[-_BOOTS_REMEMBERED:]
+                self.remember_boots([now - asked])
             self._tell(BootFinished(name, now - asked, node.asked_for))
         self._serve(node)
         self._watch_idle(node)
@@ -122,50 +116,6 @@ class Lifecycle:
         node = self.nodes[name]
         if node.state is PoolState.READY:
             self._check(node)
-
-    # Failures -------------------------------------------------------------------------------------------
-
-    def failed(self, name: str, reason: str, *, timed_out: bool = False, may_pass: bool = False) -> None:
-        """Takes note that a node could not be switched on, or was not ready in time.
-
-        All leases that waited for it fail once, or go on to another node. The node backs off.
-
-        Args:
-            name: The node.
-            reason: Why it failed.
-            timed_out: Whether it was not ready in time.
-            may_pass: Whether the trouble may pass, so that the back-off is short.
-        """
-        node = self.nodes[name]
-        if not node.is_starting:
-            return
-        seconds = self._back_off(node.failures, may_pass=may_pass)
-        node.move(PoolTrigger.FAIL)
-        node.asked_at = None
-        node.failure = reason
-        node.failures += 1
-        node.retry_at = self._now() + seconds
-        self.actions.append(BackOff(name, seconds, node.leases == 0))
-        self._tell(BootFailed(name, reason, seconds))
-        error = (BootTimeoutError if timed_out else BootError)(f"{name}: {reason}", seconds)
-        self._give_up(node, error)
-
-    def _back_off(self, failures: int, *, may_pass: bool) -> float:
-        base = self.settings.retry_after_failure
-        if may_pass:
-            base = min(base, _SHORT_BACK_OFF)
-        return min(2.0 ** min(failures, 10), _BACK_OFF_MOST) * base
-
-    def back_off_over(self, name: str) -> None:
-        """A node that failed may be tried again."""
-        node = self.nodes[name]
-        if node.state is PoolState.FAILED:
-            node.retry_at = None
-            if node.powered_since is None and not node.power_off_failures:
-                node.move(PoolTrigger.RETRY)
-            else:
-                self._check(node)
-            self._serve(node)
 
     # Going off ------------------------------------------------------------------------------------------
 
@@ -218,6 +168,8 @@ class Lifecycle:
         if node.state is PoolState.OFF:
             node.asked_at = None
             self._serve(node)
+        elif node.state is PoolState.FAILED:
+            self._cut_ended(node)
 
     def called_off(self, name: str) -> None:
         """Takes note that a node stays on, since a lease needs it and it had not been asked to halt."""
@@ -225,24 +177,8 @@ class Lifecycle:
         if node.state is PoolState.STOPPING:
             node.last_active = self._now()
             self._check(node)
-
-    def power_off_failed(self, name: str, reason: str, *, may_pass: bool = False) -> None:
-        """Takes note that a node's power could not be cut, so that it may still have power.
-
-        A node that was ready is checked, and then serves the leases that wait for it. It is switched off when
-        it is idle and a back-off is over.
-        """
-        node = self.nodes[name]
-        if node.state is PoolState.STOPPING:
-            seconds = self._back_off(node.power_off_failures, may_pass=may_pass)
-            node.power_off_failures += 1
-            node.power_off_retry_at = self._now() + seconds
-            self._tell(PowerOffFailed(name, reason, seconds))
-            self._check(node)
         elif node.state is PoolState.FAILED:
-            node.power_off_failures += 1
-            retry_at = self._now() if node.retry_at is None else node.retry_at
-            self._tell(PowerOffFailed(name, reason, max(0.0, retry_at - self._now())))
+            self._cut_ended(node)
 
     def active(self, name: str) -> None:
         """Something went to the node or came from it."""
@@ -281,6 +217,10 @@ class Lifecycle:
             node.seconds_on += seconds
             node.powered_since = None
             self._tell(PoweredOff(node.name, reason, seconds))
+
+    def remember_boots(self, seconds: Sequence[float]) -> None:
+        """Takes note how long boots took, the latest last."""
+        self.boots = (*self.boots, *seconds)[-_BOOTS_REMEMBERED:]
 
     # Telling --------------------------------------------------------------------------------------------
 

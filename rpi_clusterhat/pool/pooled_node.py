@@ -28,13 +28,18 @@ class PooledNode:
         "asked_for",
         "assigned",
         "boots",
+        "failed_boots",
         "failure",
         "failures",
+        "is_being_cut",
+        "is_quarantined",
+        "is_retried",
         "is_watched",
         "last_active",
         "last_boot",
         "last_used",
         "leases",
+        "let_out_for",
         "name",
         "power_off_failures",
         "power_off_retry_at",
@@ -78,8 +83,18 @@ class PooledNode:
         """Why it failed; None once it has answered again."""
         self.failures = 0
         """Failed boots and checks in a row."""
+        self.failed_boots = 0
+        """Boots in a row that timed out. One that is let out of quarantine by the time has one left."""
         self.retry_at: float | None = None
-        """When its back-off ends; None where it is in none."""
+        """When its back-off or its quarantine ends, ``inf`` for never; None where it is in none."""
+        self.is_quarantined = False
+        """Whether it timed out so often that it is left alone: see `rpi_clusterhat.events.Quarantined`."""
+        self.is_retried = False
+        """Whether it boots by itself when its back-off is over."""
+        self.is_being_cut = False
+        """Whether its power is being cut after a failure."""
+        self.let_out_for = ""
+        """What a person who let it out meanwhile wants it for once its power is cut: ``hand`` or ``rest``."""
         self.power_off_failures = 0
         """Failed attempts to cut its power in a row."""
         self.power_off_retry_at = NEVER
@@ -113,7 +128,9 @@ class PooledNode:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it is being checked after a failure, or goes off: others are tried before it."""
+        """Whether it is checked or booted again after a failure, or goes off: others are tried before it."""
+        if self.asked_for == "retry":
+            return self.is_starting
         return (
             self.asked_for == "check" and self.state is PoolState.CHECKING
         ) or self.state is PoolState.STOPPING

@@ -180,10 +180,11 @@ class Runner:
             elif isinstance(action, BackOff):
                 if action.cut:
                     await self._cut(name, "failure")
-                    if self._ended:
+                    if self._ended or self._tasks.get(name) is not asyncio.current_task():
                         return
-                await self.cluster.clock.asleep(action.seconds)
-                self._report(scheduler.back_off_over, name)
+                if action.seconds < float("inf"):  # else a person ends it
+                    await self.cluster.clock.asleep(action.seconds)
+                    self._report(scheduler.back_off_over, name)
         except Exception as error:  # noqa: BLE001 - a stranger's probe may raise anything: who waits is told
             self._report(scheduler.failed, name, _reason(name, error), may_pass=_may_pass(error))
 

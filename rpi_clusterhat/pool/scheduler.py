@@ -20,7 +20,7 @@ from rpi_clusterhat.errors import (
 
 from .actions import CallOff
 from .balance import balancer
-from .lifecycle import Lifecycle
+from .failures import Failures
 from .queue import WaitingQueue
 from .states import PoolState
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Scheduler"]
 
 
-class Scheduler(Lifecycle):
+class Scheduler(Failures):
     """Gives nodes to those who ask for a lease. `rpi_clusterhat.pool.runner` does what it asks for."""
 
     def __init__(
@@ -117,8 +117,11 @@ class Scheduler(Lifecycle):
         now = self._now()
         waits = [n.retry_at - now for n in nodes if n.retry_at is not None]
         failed = next((n for n in nodes if n.failure), None)
-        why = f": {failed.name}: {failed.failure}" if failed else ""
-        return NoNodeError(f"no node can be used now{why}", max(0.0, min(waits, default=0.0)))
+        why = ""
+        if failed:
+            why = f": {failed.name}{' is quarantined' if failed.is_quarantined else ''}: {failed.failure}"
+        seconds = max(0.0, min(waits, default=0.0))
+        return NoNodeError(f"no node can be used now{why}", seconds if seconds < float("inf") else None)
 
     def _place(self, request: LeaseRequest, node: PooledNode | None) -> bool:
         if node is None:
@@ -162,6 +165,8 @@ class Scheduler(Lifecycle):
             self._fill(node)
         else:
             node.leases -= 1
+            if not node.leases:
+                self._unused(node)
             if not request.passive:
                 node.last_active = self._now()
             if self.waiting and self._queue.has_any_for(node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat import validate
@@ -43,6 +44,10 @@ class PoolSettings(Frozen):
     """For how long a node that failed backs off; twice as long each time it fails again."""
     redispatch: bool = True
     """Whether a lease whose node fails to boot goes on to another node."""
+    boot_attempts: int = 3
+    """Boots of a node that may time out in a row until it is quarantined; each but the first is by itself."""
+    quarantine: float = 3600.0
+    """For how long a node is quarantined; ``inf`` for until a person lets it out."""
 
     if not TYPE_CHECKING:  # for type checkers the arguments are the fields
 
@@ -51,7 +56,7 @@ class PoolSettings(Frozen):
             self._check()
 
     def _check(self) -> None:
-        for name, low in (("maxconn", 1), ("queue", 0)):
+        for name, low in (("maxconn", 1), ("queue", 0), ("boot_attempts", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= 10**6:
                 raise validate.invalid(name, value, f"a whole number from {low} to 1000000")
@@ -60,5 +65,7 @@ class PoolSettings(Frozen):
         validate.flag("redispatch", self.redispatch)
         for name in ("ready_after", "retry_after_failure", "boot_estimate"):
             validate.seconds(name, getattr(self, name))
+        if self.quarantine != math.inf:
+            validate.seconds("quarantine", self.quarantine)
         balancer(self.balance)
         Idler(self.idle_timeout, self.min_on_time)

@@ -30,14 +30,15 @@ class PoolState(StrEnum):
     STOPPING = "stopping"
     """It is being halted, or its power cut. Leases that ask for it wait until it has booted again."""
     FAILED = "failed"
-    """Could not be switched on, or did not answer in time. It backs off, and gets no leases meanwhile."""
+    """Could not be switched on, or did not answer in time. It backs off or is quarantined, and gets no leases
+    meanwhile."""
 
 
 class PoolTrigger(StrEnum):
     """What moves a node of a pool from one state to another."""
 
     BOOT = "boot"
-    """A lease needs it, or somebody switches it on by hand."""
+    """A lease needs it, somebody switches it on by hand, or it is tried again after a boot that timed out."""
     POWER = "power"
     """This pool has switched it on."""
     ANSWER = "answer"
@@ -51,7 +52,7 @@ class PoolTrigger(StrEnum):
     CUT = "cut"
     """This pool has cut its power."""
     RETRY = "retry"
-    """The back-off of a node without power is over."""
+    """The back-off or quarantine of a node without power is over."""
     FOUND_ON = "found on"
     """The cluster says that somebody else switched it on."""
     LOST = "lost"

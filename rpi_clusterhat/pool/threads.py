@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rpi_clusterhat.events import PoolEvent
+    from rpi_clusterhat.nodes.boots import BootHistory
     from rpi_clusterhat.nodes.probes import Probe
 
     from .activity import Traffic
@@ -70,12 +71,18 @@ class NodePool:
         probe: Callable[[str], Probe],
         settings: PoolSettings | None = None,
         traffic: Traffic | None = None,
+        history: BootHistory | None = None,
         random: Random | None = None,
     ) -> None:
         """See `AsyncNodePool`."""
         validate.instance("cluster", cluster, Cluster, "an open Cluster")
         self._pool = AsyncNodePool(
-            AsyncCluster.of(cluster), probe=probe, settings=settings, traffic=traffic, random=random
+            AsyncCluster.of(cluster),
+            probe=probe,
+            settings=settings,
+            traffic=traffic,
+            history=history,
+            random=random,
         )
         self._lock = threading.Lock()
         """Held while something is given to the event loop, so that this is before its end or refused."""
@@ -209,6 +216,10 @@ class NodePool:
     def wake(self, node: str) -> bool:
         """See `AsyncNodePool.wake`. Raises `ClosedError` where it is not open, as the methods below do."""
         return self._run(_in_loop(self._pool.wake, node))
+
+    def reinstate(self, node: str) -> bool:
+        """See `AsyncNodePool.reinstate`."""
+        return self._run(_in_loop(self._pool.reinstate, node))
 
     def power_off(self, node: str) -> bool:
         """See `AsyncNodePool.power_off`."""

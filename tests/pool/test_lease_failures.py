@@ -47,14 +47,18 @@ def test_a_node_that_never_boots_is_left_alone_while_the_others_serve(house: Hou
             with pytest.raises(NoNodeError, match="p1 is failed"):
                 pool.lease("p1").ask()
             await house.clock.pass_time(5.0)
-            assert state(pool, "p1") is PoolState.OFF
+            assert state(pool, "p1") is PoolState.BOOTING  # once more, by itself
             house.world["p1"].fail()
+            await house.hat.off("p1")
+            assert state(pool, "p1") is PoolState.OFF
             named = User(house, pool, "p1")
             await house.clock.pass_time(BOOT_TIME)
             assert named.granted_at is not None
             assert [type(event) for event in house.events if event.node == "p1"] == [
                 BootStarted,
                 BootFailed,
+                PoweredOff,
+                BootStarted,
                 PoweredOff,
                 BootStarted,
                 BootFinished,

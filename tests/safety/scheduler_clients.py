@@ -64,7 +64,7 @@ class Work:
         self.action = action
         self.since = now
         self.powered = False
-        self.cut = False
+        self.cut = self.cut_failed = False
 
     def __repr__(self) -> str:
         return f"<Work {self.action} powered={self.powered}>"

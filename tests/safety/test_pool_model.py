@@ -26,6 +26,7 @@ from rpi_clusterhat.errors import (
 )
 from rpi_clusterhat.events import CutWithoutHalt, State, StateChanged
 from rpi_clusterhat.pool.balance import BALANCERS
+from rpi_clusterhat.pool.states import PoolState
 from tests.safety.model_settings import NEVER, NODES, SETTINGS
 from tests.safety.pools import SETTLE, SPACING, House
 from tests.safety.test_tasks_model import InlineExecutor
@@ -56,6 +57,8 @@ class PoolMachine(RuleBasedStateMachine):
         on=st.booleans(),
         probe_takes=st.sampled_from([0.0, PROBE_TAKES]),
         halts=st.booleans(),
+        boot_attempts=st.integers(1, 3),
+        quarantine=st.sampled_from([3.0, math.inf]),
     )
     def begin(
         self,
@@ -67,6 +70,8 @@ class PoolMachine(RuleBasedStateMachine):
         on: bool,
         probe_takes: float,
         halts: bool,
+        boot_attempts: int,
+        quarantine: float,
     ) -> None:
         self.folder = tempfile.mkdtemp()
         self.loop = asyncio.new_event_loop()
@@ -80,6 +85,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.outside_ups: set[tuple[float, str]] = set()
         self.may_corrupt: set[tuple[float, str]] = set()
         """When another program cut a node's power, or this one did so without a halt and said so."""
+        self.switched: set[str] = set()
+        """By others, at any time."""
         if on:
             self._outside("p1", on=True)
         self.pool = self.house.pool(
@@ -92,6 +99,8 @@ class PoolMachine(RuleBasedStateMachine):
             min_on_time=min_on_time,
             retry_after_failure=2.0,
             redispatch=redispatch,
+            boot_attempts=boot_attempts,
+            quarantine=quarantine,
         )
         self.problems: list[str] = []
         self.users: list[Tenant] = []
@@ -144,6 +153,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _outside(self, name: str, *, on: bool) -> None:
         now = self.outside_at[name] = self.clock.now()
+        self.switched.add(name)
         if on and not self.house.world[name].powered:
             self.outside_ups.add((now, name))
         elif not on:
@@ -185,6 +195,10 @@ class PoolMachine(RuleBasedStateMachine):
     def by_hand(self, name: str, on: bool) -> None:
         self._call(partial(self.pool.wake if on else self.pool.power_off, name))
 
+    @rule(name=house_nodes)
+    def let_out(self, name: str) -> None:
+        self._call(partial(self.pool.reinstate, name))
+
     # The world ----------------------------------------------------------------------------------------------
 
     @rule(name=house_nodes, kind=st.sampled_from(["no-boot", "slow", "very slow", "hang", "hangs", "sound"]))
@@ -210,6 +224,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(name=house_nodes, on=st.booleans())
     def another_caller_switches(self, name: str, on: bool) -> None:
         """Of the same cluster, whose events tell the pool."""
+        self.switched.add(name)
         if not on:
             self.outside_at[name] = self.clock.now()
         self.callers.append(self.loop.create_task(self._switch(name, on=on)))
@@ -232,6 +247,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
         self.cycled_at[name] = self.clock.now()
+        self.switched.add(name)
         # At once: with a halt it would wait for the event loop, whose thread this is.
         for call in (partial(self.house.sync.off, now=True), self.house.sync.on):
             try:
@@ -301,6 +317,11 @@ class PoolMachine(RuleBasedStateMachine):
         assert self._held() >= self._used()  # one whose task has not run yet has not heard of it
         for member in pool.nodes.values():
             assert 0 <= member.in_flight <= pool.settings.maxconn
+            assert member.failed_boots < pool.settings.boot_attempts or member.is_quarantined
+            assert member.state is PoolState.FAILED or not member.is_quarantined
+            if member.is_quarantined and not member.leases and member.powered_since is not None:
+                # Its power is being cut, or that failed, or others have switched it on.
+                assert member.is_being_cut or member.power_off_failures or member.name in self.switched
 
     def ups(self) -> list[tuple[float, str]]:
         """The power-ups that are not another program's."""

@@ -23,7 +23,15 @@ from rpi_clusterhat.errors import (
     PoolError,
     QueueFullError,
 )
-from rpi_clusterhat.events import BootFailed, BootFinished, BootStarted, PoolEvent, PoweredOff, PowerOffFailed
+from rpi_clusterhat.events import (
+    BootFailed,
+    BootFinished,
+    BootStarted,
+    PoolEvent,
+    PoweredOff,
+    PowerOffFailed,
+    Quarantined,
+)
 from rpi_clusterhat.pool.actions import BackOff, Boot, CallOff, Check, CutPower, WatchIdle
 from rpi_clusterhat.pool.balance import BALANCERS
 from rpi_clusterhat.pool.scheduler import Scheduler
@@ -57,6 +65,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         idle_timeout=st.sampled_from([0.0, 10.0, 10.0, math.inf]),
         min_on_time=st.sampled_from([0.0, 5.0, 25.0]),
         redispatch=st.booleans(),
+        boot_attempts=st.integers(1, 3),
+        quarantine=st.sampled_from([0.0, 20.0, 100.0, math.inf]),
     )
     def begin(
         self,
@@ -66,6 +76,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         idle_timeout: float,
         min_on_time: float,
         redispatch: bool,
+        boot_attempts: int,
+        quarantine: float,
     ) -> None:
         self.clock = FakeClock()
         self.core = Scheduler(
@@ -78,6 +90,8 @@ class DispatcherMachine(RuleBasedStateMachine):
                 min_on_time=min_on_time,
                 retry_after_failure=4.0,
                 redispatch=redispatch,
+                boot_attempts=boot_attempts,
+                quarantine=quarantine,
             ),
             self.clock.now,
             random=Random(1),
@@ -91,6 +105,12 @@ class DispatcherMachine(RuleBasedStateMachine):
         """Whether the pool was told that the node has power."""
         self.last_active = dict.fromkeys(NODES, NEVER)
         self.on_since = dict.fromkeys(NODES, NEVER)
+        self.silent = dict.fromkeys(NODES, 0)
+        """Boots in a row that timed out, or so many that only one is left, after a quarantine."""
+        self.quarantined: dict[str, float] = {}
+        """Nodes that nobody has let out, and when the time does."""
+        self.to_be_let_out: set[str] = set()
+        """Those of them that a person lets out, and whose power is just being cut."""
         self.to_stay: set[str] = set()
         """Nodes that go off, and that a lease needs meanwhile."""
         self.sleepers: list[tuple[str, float]] = []
@@ -133,12 +153,17 @@ class DispatcherMachine(RuleBasedStateMachine):
             if isinstance(action, Boot):
                 assert not self.known_on[name], "a boot for a node that has power"
                 assert before is None or not isinstance(before.action, Boot) or before.powered
+                assert name not in self.quarantined
+                assert self.silent[name] < self.core.settings.boot_attempts
             elif isinstance(action, CutPower):
                 self._check_rest(action)
             elif isinstance(action, BackOff):
                 held = any(c.holds and c.pooled_node is self.core.nodes[name] for c in self.clients)
                 assert action.cut is not held
-                assert 4.0 <= action.seconds <= 64.0
+                if name in self.quarantined:
+                    assert action.seconds == max(0.0, self.quarantined[name] - self.clock.now())
+                else:
+                    assert 4.0 <= action.seconds <= 64.0
             self.work[name] = Work(action, self.clock.now())
 
     def _check_rest(self, action: CutPower) -> None:
@@ -204,8 +229,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert client.passive
         else:
             assert isinstance(error, NoNodeError)
-            assert error.retry_after is not None
             asked = [client.wanted] if client.wanted else NODES
+            if error.retry_after is None:
+                assert self.core.settings.quarantine == math.inf
+                assert self.quarantined
             left = [name for name in asked if name not in (client.exclude or ())]
             assert all(states[name] is PoolState.FAILED for name in left)
 
@@ -238,11 +265,34 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(name=nodes, on=st.booleans())
     def by_hand(self, name: str, on: bool) -> None:
         if on:
-            state = self.core.nodes[name].state
-            assert self.core.wake(name) is (state is PoolState.OFF and not self.core.closed)
+            able = self.core.nodes[name].state is PoolState.OFF or name in self.quarantined
+            self._let_out_by_hand(name)
+            assert self.core.wake(name) is (able and not self.core.closed)
         elif self.core.power_off(name):
             assert isinstance(self.core.actions[-1], CutPower)
         self.take_actions()
+
+    @rule(name=nodes)
+    def a_person_lets_one_out(self, name: str) -> None:
+        able = name in self.quarantined
+        self._let_out_by_hand(name)
+        assert self.core.reinstate(name) is (able and not self.core.closed)
+        self.take_actions()
+
+    def _let_out_by_hand(self, name: str) -> None:
+        if name not in self.quarantined or self.core.closed:
+            return
+        work = self.work[name]
+        assert isinstance(work.action, BackOff)
+        if work.action.cut and not work.cut and not work.cut_failed:
+            self.to_be_let_out.add(name)
+        else:
+            self._let_out(name, 0)
+
+    def _let_out(self, name: str, silent: int) -> None:
+        self.quarantined.pop(name, None)
+        self.to_be_let_out.discard(name)
+        self.silent[name] = silent
 
     # What becomes of what was asked for ---------------------------------------------------------------------
 
@@ -273,7 +323,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             elif isinstance(action, CutPower):
                 self.core.power_off_failed(name, "it was to fail")
             else:
-                self.core.failed(name, "it was to fail")
+                self._fails(name, timed_out=isinstance(action, Check) or work.powered)
         elif isinstance(action, Boot) and not work.powered:
             work.powered = self.has_power[name] = self.known_on[name] = True
             self.on_since[name] = self.clock.now()
@@ -292,6 +342,13 @@ class DispatcherMachine(RuleBasedStateMachine):
                     self._found_on(name)  # as a check's look says first
                 self._ready(name)
 
+    def _fails(self, name: str, *, timed_out: bool) -> None:
+        if timed_out and self.core.nodes[name].state is PoolState.BOOTING:
+            self.silent[name] += 1
+            if self.silent[name] == self.core.settings.boot_attempts:
+                self.quarantined[name] = self.clock.now() + self.core.settings.quarantine
+        self.core.failed(name, "it was to fail", timed_out=timed_out)
+
     def _found_on(self, name: str) -> None:
         if not self.known_on[name]:
             self.known_on[name] = True
@@ -301,19 +358,30 @@ class DispatcherMachine(RuleBasedStateMachine):
     def _ready(self, name: str) -> None:
         if self.core.nodes[name].state in HAS_POWER:
             self.last_active[name] = self.clock.now()
+            self.silent[name] = 0
         self.core.ready(name)
 
     def _recover(self, name: str, work: Work, *, works: bool) -> None:
         action = work.action
         assert isinstance(action, BackOff)
-        if action.cut and not work.cut and not works:
+        if action.cut and not work.cut:
+            if works:
+                work.cut = True
+                self.has_power[name] = self.known_on[name] = False
+            else:
+                work.cut_failed = True
+            if name in self.to_be_let_out:
+                self._let_out(name, 0)
+            if works:
+                self.core.powered_off(name, "failure")
+                return
             self.core.power_off_failed(name, "it was to fail")
-        if action.cut and not work.cut and works:
-            work.cut = True
-            self.has_power[name] = self.known_on[name] = False
-            self.core.powered_off(name, "failure")
+        if action.seconds == math.inf and name not in self.quarantined:
+            self.work.pop(name, None)  # a person has ended it
         elif self.clock.now() >= work.since + action.seconds:
             del self.work[name]
+            if name in self.quarantined:
+                self._let_out(name, self.core.settings.boot_attempts - 1)
             self.core.back_off_over(name)
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 10.0, 30.0]))
@@ -378,6 +446,11 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert member.in_flight <= core.settings.maxconn
             assert (member.powered_since is not None) is self.known_on[name]
             assert (member.failure is not None) or member.state is not PoolState.FAILED
+            assert member.is_quarantined is (name in self.quarantined)
+            assert member.failed_boots == self.silent[name]
+            if member.is_quarantined:
+                assert member.state is PoolState.FAILED
+                assert member.retry_at == self.quarantined[name]
             if member.state is PoolState.READY:
                 assert self.known_on[name]
 
@@ -393,6 +466,10 @@ class DispatcherMachine(RuleBasedStateMachine):
             if member.state is PoolState.STOPPING:
                 assert work is not None
                 assert isinstance(work.action, CutPower)
+            if name in self.quarantined and not member.leases and self.known_on[name]:
+                assert work is not None
+                assert isinstance(work.action, BackOff)
+                assert work.action.cut, "a quarantined node keeps its power"
             if member.state is PoolState.READY and not member.in_flight and core.due_at(name) < math.inf:
                 assert name in [sleeper for sleeper, _ in self.sleepers], "nobody looks at its idle time"
         for client in self.clients:
@@ -415,14 +492,20 @@ class DispatcherMachine(RuleBasedStateMachine):
         if not hasattr(self, "events"):
             return
         begun: dict[str, bool] = dict.fromkeys(NODES, False)
+        before: PoolEvent | None = None
         for event in self.events:
+            if isinstance(event, Quarantined):
+                assert before == BootFailed(event.node, event.reason, event.retry_after)
+                before = event
+                continue
+            before = event
             if isinstance(event, BootStarted):
                 begun[event.node] = True
             elif isinstance(event, (BootFinished, BootFailed)):
                 assert begun[event.node] or isinstance(event, BootFailed), "a boot ended that never began"
                 begun[event.node] = False
             elif isinstance(event, PowerOffFailed):
-                assert event.retry_after <= LONGEST_BACK_OFF
+                assert event.retry_after <= max(LONGEST_BACK_OFF, self.core.settings.quarantine)
             else:
                 assert isinstance(event, PoweredOff)
                 assert event.seconds >= 0.0
@@ -436,10 +519,13 @@ class DispatcherMachine(RuleBasedStateMachine):
                 break
             self.clock.advance(1.0)
             for name in NODES:
+                if self.core.settings.quarantine == math.inf:
+                    self.a_person_lets_one_out(name)
                 self.goes_on(name, works=True)
             self.numbers_are_true()
             self.who_waits_waits_for_something()
-        assert not self.work
+        for_ever = self.quarantined if self.core.closed and self.core.settings.quarantine == math.inf else {}
+        assert self.work.keys() == for_ever.keys()
         for client in self.clients:
             assert len(client.answers) == 1 or client.gone, client
         idle_timeout = self.core.settings.idle_timeout
@@ -448,7 +534,8 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.clock.advance(idle_timeout + self.core.settings.min_on_time + LONGEST_BACK_OFF)
                 self.idle_times_are_looked_at()
                 self.all_go_on(works=True, steps=1)
-            assert {member.state for member in self.core.nodes.values()} == {PoolState.OFF}
+            for name, member in self.core.nodes.items():
+                assert member.state is (PoolState.FAILED if name in for_ever else PoolState.OFF)
 
 
 def test_decisions_in_any_order() -> None:
