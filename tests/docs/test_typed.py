@@ -17,6 +17,11 @@ NOT_TYPED = {
     ("CONTRIBUTING.md", "make test      # every check and test, side by side: what has to pass"),
     ("README.md", "make test   # every check and test"),
     ("docs/how-to/backend.md", "rpi-clusterhat --board 1.3 --backend leds -o prefix=relay on p1"),
+    ("docs/how-to/boots.md", "journalctl -u rpi-clusterhat-proxy --grep quarantined"),
+    (
+        "docs/how-to/boots.md",
+        'curl -X POST -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8081/nodes/p2/on',
+    ),
     ("docs/how-to/clusterctrl.md", "rpi-clusterhat on p1"),
     ("docs/how-to/containers.md", "docker run --rm \\"),
     ("docs/how-to/hats.md", 'sudo "$(command -v rpi-clusterhat)" setup'),
@@ -44,6 +49,7 @@ NOT_TYPED = {
 """The blocks that need what a test machine does not have, by their first lines."""
 
 ON_THE_SIMULATION = {
+    "docs/how-to/boots.md",
     "docs/how-to/hats.md",
     "docs/how-to/proxy.md",
     "docs/how-to/troubleshooting.md",

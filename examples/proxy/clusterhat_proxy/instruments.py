@@ -63,6 +63,12 @@ METRICS = (
         "1 for the state that the node is in, 0 for the others.",
     ),
     Metric(
+        "clusterhat_node_quarantined",
+        "gauge",
+        ("node",),
+        "1 while the node is left alone, since it did not boot as often as may be.",
+    ),
+    Metric(
         "clusterhat_node_in_flight",
         "gauge",
         ("node",),
@@ -73,7 +79,8 @@ METRICS = (
         "clusterhat_power_ups_total",
         "counter",
         ("node", "reason"),
-        "Times the proxy gave the node power: for a request (lease), or by hand.",
+        "Times the proxy gave the node power: for a request (lease), by hand, or once more after a boot that "
+        "timed out (retry).",
     ),
     Metric(
         "clusterhat_power_offs_total",

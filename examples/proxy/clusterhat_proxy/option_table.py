@@ -188,6 +188,21 @@ class Options:
         "S",
         "back-off of a node that failed; doubles each time",
     )
+    boot_attempts: int = _one(
+        _ROUTING,
+        types.count(1),
+        f"{_POOL.boot_attempts}",
+        "N",
+        "boots in a row that may time out until the node is quarantined",
+    )
+    quarantine: float = _one(
+        _ROUTING,
+        types.time_or_never(),
+        f"{_POOL.quarantine:g}",
+        "S",
+        "how long it is quarantined, unless switched on by hand; or never, for without end",
+    )
+    """``math.inf`` for without end."""
 
     idle_timeout: float = _one(
         _DEMAND,
@@ -213,6 +228,12 @@ class Options:
         f"{_POOL.boot_estimate:g}",
         "S",
         "how long a boot is expected to take before the first one",
+    )
+    boot_history: Path | None = _optional(
+        _DEMAND,
+        types.new_file,
+        "FILE",
+        "where each boot's duration and outcome are kept; it is made where it is missing",
     )
     cold: Literal["hold", "page", "auto"] = _one(
         _DEMAND,
@@ -348,6 +369,8 @@ class Options:
             min_on_time=self.min_on_time,
             retry_after_failure=self.retry_after_failure,
             redispatch=self.redispatch,
+            boot_attempts=self.boot_attempts,
+            quarantine=self.quarantine,
         )
 
     def cluster_arguments(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ __all__ = [
     "hash_on",
     "interface",
     "network",
+    "new_file",
     "node",
     "pair",
     "path_pattern",
@@ -193,6 +194,21 @@ def _read_file(text: str) -> Path:
 
 
 file = Parser(_read_file)
+
+
+def _read_new_file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("the path of a file")
+    path = Path(os.path.expanduser(text))
+    try:
+        if path.is_dir():
+            raise ValueError("a file, not a folder")
+    except OSError as error:
+        raise ValueError(f"a file: {error.strerror}") from error
+    return path
+
+
+new_file = Parser(_read_new_file)
 
 
 _NAMELESS = {"client": HashOn("client"), "path": HashOn("path")}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PoolMetrics"]
 
 _OFF_REASONS = ("idle", "hand", "failure", "outside", "close")
-_ON_REASONS = ("lease", "hand")
+_ON_REASONS = ("lease", "hand", "retry")
 _STATES = list(PoolState)
 
 
@@ -46,11 +46,13 @@ class PoolMetrics:
 
     def _show(self, registry: CollectorRegistry) -> None:
         state = gauge("clusterhat_node_state", registry)
+        quarantined = gauge("clusterhat_node_quarantined", registry)
         in_flight = gauge("clusterhat_node_in_flight", registry)
         gauge("clusterhat_requests_waiting", registry).set_function(lambda: self._pool.waiting)
         registry.register(_PoweredSeconds(self._pool))
         for name, node in self._pool.nodes.items():
             in_flight.labels(name).set_function(partial(_in_flight, node))
+            quarantined.labels(name).set_function(partial(_is_quarantined, node))
             for one in _STATES:
                 state.labels(name, str(one)).set_function(partial(_is_in, one, node))
             # A counter that is there from the beginning has a rate from its first step on.
@@ -73,8 +75,7 @@ class PoolMetrics:
             self._boot_failures.labels(node).inc()
         elif isinstance(event, PowerOffFailed):
             self._power_off_failures.labels(node).inc()
-        else:
-            assert isinstance(event, PoweredOff)
+        elif isinstance(event, PoweredOff):
             self._power_offs.labels(node, event.reason).inc()
 
     def count_power_ups(self) -> None:
@@ -97,6 +98,10 @@ class PoolMetrics:
 
 def _in_flight(node: PooledNode) -> float:
     return node.leases
+
+
+def _is_quarantined(node: PooledNode) -> float:
+    return node.is_quarantined
 
 
 def _is_in(state: PoolState, node: PooledNode) -> float:

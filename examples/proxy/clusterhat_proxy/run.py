@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -19,12 +20,14 @@ from rpi_clusterhat import (
     AsyncNodePool,
     BootFailed,
     BootFinished,
+    BootHistory,
     BootStarted,
     ClusterHatError,
     LockMissed,
     PoweredOff,
     PowerLost,
     PowerOffFailed,
+    Quarantined,
 )
 from rpi_clusterhat.nodes.probes import HttpProbe, TcpProbe
 from rpi_clusterhat.pool.activity import Counters, Traffic
@@ -108,6 +111,7 @@ class _Proxy:
                 probe=lambda name: _probe(options, addresses[name]),
                 settings=options.pool_settings(),
                 traffic=_traffic(options),
+                history=None if options.boot_history is None else BootHistory(options.boot_history),
             )
             connections = NodeConnections(addresses, options.timeout_connect)
             stack.callback(connections.close)
@@ -204,12 +208,17 @@ def _note_answer(connections: NodeConnections, event: PoolEvent) -> None:
 
 def _tell(event: PoolEvent) -> None:
     if isinstance(event, BootStarted):
-        what = "is to start" if event.reason in ("lease", "hand") else "is looked at"
+        what = "is to start" if event.reason in ("lease", "hand", "retry") else "is looked at"
         _log.info("%s: %s (%s)", event.node, what, event.reason)
     elif isinstance(event, BootFinished):
         _log.info("%s: ready after %.1f s", event.node, event.seconds)
     elif isinstance(event, BootFailed):
-        _log.warning("%s: failed, retrying in %.0f s: %s", event.node, event.retry_after, event.reason)
+        again = "" if event.retry_after == math.inf else f", retrying in {event.retry_after:.0f} s"
+        _log.warning("%s: failed%s: %s", event.node, again, event.reason)
+    elif isinstance(event, Quarantined):
+        _log.error("%s: quarantined until it is switched on by hand%s", event.node, _or_after(event))
+        for line in event.last_lines:
+            _log.error("%s: its console: %s", event.node, line)
     elif isinstance(event, PowerOffFailed):
         _log.warning(
             "%s: could not be switched off, next try in %.0f s or later: %s",
@@ -219,6 +228,10 @@ def _tell(event: PoolEvent) -> None:
         )
     else:
         _log.info("%s: off after %.0f s (%s)", event.node, event.seconds, event.reason)
+
+
+def _or_after(event: Quarantined) -> str:
+    return "" if event.retry_after == math.inf else f", or for {event.retry_after:.0f} s"
 
 
 def _tell_of_board(boards: int, event: Event) -> None:

@@ -94,9 +94,10 @@ class ProxyStatus:
             "boots": node.boots,
             "last_boot_seconds": _rounded(node.last_boot),
             "address": self._addresses.get(node.name),
+            "quarantined": node.is_quarantined,
         }
         if node.failure is not None:
-            facts["failure"] = node.failure
+            facts["failure"] = f"quarantined: {node.failure}" if node.is_quarantined else node.failure
         return facts
 
     def _times(self, node: PooledNode, now: float) -> dict[str, float | None]:

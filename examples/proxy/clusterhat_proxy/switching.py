@@ -66,8 +66,10 @@ class Switching:
     def _wake(self, node: PooledNode) -> tuple[int, bool, str]:
         """The status of the answer, whether anything is switched, and what is to be said."""
         name = node.name
+        was_quarantined = node.is_quarantined
         if self._pool.wake(name):
-            return 200, True, f"{name} starts"
+            let_out = " is let out of quarantine, and" if was_quarantined else ""
+            return 200, True, f"{name}{let_out} starts"
         if node.state is PoolState.READY:
             return 200, False, f"{name} is on"
         if node.is_starting:
@@ -94,6 +96,8 @@ class Switching:
             )
         if node.is_starting:
             return 409, False, f"{name} starts: it can be switched off once it is ready"
+        if node.is_quarantined:
+            return 409, False, f"{name} is quarantined: {node.failure}"
         return 409, False, f"{name} failed, and is not used for now: {node.failure}"
 
 

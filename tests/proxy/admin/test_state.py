@@ -46,6 +46,7 @@ def test_status_of_nodes_and_proxy(house: House) -> None:
             "waiting": 0,
             "last_activity": 0.125,
             "boots": 1,
+            "quarantined": False,
             "idle_off_in": None,
             "address": "p1.local:80",
         }
@@ -57,6 +58,7 @@ def test_status_of_nodes_and_proxy(house: House) -> None:
             "waiting": 0,
             "last_activity": None,
             "boots": 0,
+            "quarantined": False,
             "last_boot_seconds": None,
             "idle_off_in": None,
             "seconds_powered": 0.0,

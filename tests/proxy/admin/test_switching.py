@@ -89,6 +89,34 @@ def test_a_node_that_failed_is_left_alone(house: House) -> None:
     play(house, scene, boot_timeout=BOOT_TIME / 2)
 
 
+def test_a_quarantined_node_is_let_out_by_the_button(house: House) -> None:
+    async def scene(side: Side) -> None:
+        house.world["p1"].fail(boots=False)
+        side.pool.wake("p1")
+        await side.pass_until("p1", PoolState.FAILED)
+        await house.clock.pass_time(0.0)
+        status = (await side.ask("/status")).json["nodes"]["p1"]
+        assert (status["state"], status["quarantined"]) == ("failed", True)
+        assert status["failure"].startswith("quarantined: p1 is failed")
+        assert 'clusterhat_node_quarantined{node="p1"} 1.0' in (await side.ask("/metrics")).body.decode()
+        assert b"quarantined: p1 is failed" in (await side.ask("/", HTML)).body
+        answer = await side.post("/nodes/p1/off", BEARER)
+        assert answer.status == 409
+        assert answer.json["detail"].startswith("p1 is quarantined: p1 is failed")
+        house.world["p1"].fail()
+        answer = await side.post("/nodes/p1/on", BEARER)
+        assert answer.json == {
+            "node": "p1",
+            "done": True,
+            "detail": "p1 is let out of quarantine, and starts",
+        }
+        await side.pass_until("p1", PoolState.READY)
+        assert (await side.ask("/status")).json["nodes"]["p1"]["quarantined"] is False
+        assert 'clusterhat_node_quarantined{node="p1"} 0.0' in (await side.ask("/metrics")).body.decode()
+
+    play(house, scene, boot_timeout=3.0, boot_attempts=1)
+
+
 def test_nothing_is_switched_on_once_the_pool_ends(house: House) -> None:
     async def scene(side: Side) -> None:
         await side.pool.drain(0)

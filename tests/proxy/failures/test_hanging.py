@@ -90,8 +90,10 @@ def test_a_node_that_never_boots(world: StateFile) -> None:
         assert time.monotonic() - failed >= 1.4
         assert status["nodes"]["p2"]["failure"]
         fail(world, "p2:ok")
+        # It is booted again by itself, and until it has answered others are tried before it.
+        proxy.until(lambda status: status["nodes"]["p2"]["state"] == "ready")
         assert proxy.request(bad).json["node"] == "p2"
-        assert power_ups(world).count("p2") == 2
+        assert 2 <= power_ups(world).count("p2") <= 3
 
 
 def test_the_only_node_never_boots(world: StateFile) -> None:
