@@ -79,8 +79,12 @@ class Failures(Lifecycle):
 
     def _unused(self, node: PooledNode) -> None:
         """Its last lease is released: a quarantined node that it kept powered goes off now."""
-        if node.is_quarantined and node.retry_at is not None and node.powered_since is not None:
-            self._hold_off(node, max(0.0, node.retry_at - self._now()))
+        if node.is_quarantined and node.powered_since is not None:
+            self._hold_off(node, self._left(node))
+
+    def _left(self, node: PooledNode) -> float:
+        """Seconds until its back-off or quarantine ends."""
+        return 0.0 if node.retry_at is None else max(0.0, node.retry_at - self._now())
 
     def _back_off(self, failures: int, *, may_pass: bool) -> float:
         base = self.settings.retry_after_failure
@@ -89,12 +93,16 @@ class Failures(Lifecycle):
         return min(2.0 ** min(failures, 10), _BACK_OFF_MOST) * base
 
     def back_off_over(self, name: str) -> None:
-        """A node that failed may be tried again."""
+        """A node that failed may be tried again; the power of a quarantined one may be cut again."""
         node = self.nodes[name]
-        if node.state is PoolState.FAILED:
-            if node.is_quarantined:
-                node.failed_boots = self.settings.boot_attempts - 1
-            self._try_again(node, "retry" if node.is_retried else "")
+        if node.state is not PoolState.FAILED:
+            return
+        if node.is_quarantined:
+            if left := self._left(node):
+                self._hold_off(node, left)
+                return
+            node.failed_boots = self.settings.boot_attempts - 1
+        self._try_again(node, "retry" if node.is_retried else "")
 
     def _try_again(self, node: PooledNode, boot: str) -> None:
         """The node has failed and may be used again. Where it has no power, it is booted for this reason."""
@@ -163,7 +171,10 @@ class Failures(Lifecycle):
             self._tell(PowerOffFailed(name, reason, seconds))
             self._check(node)
         elif node.state is PoolState.FAILED:
+            seconds = self._left(node)
+            if node.is_quarantined and not node.let_out_for:  # its power is not left on for so long
+                seconds = min(seconds, self._back_off(node.power_off_failures, may_pass=may_pass))
+                self.actions.append(BackOff(name, seconds, False))
             node.power_off_failures += 1
-            retry_at = self._now() if node.retry_at is None else node.retry_at
-            self._tell(PowerOffFailed(name, reason, max(0.0, retry_at - self._now())))
+            self._tell(PowerOffFailed(name, reason, seconds))
             self._cut_ended(node)

@@ -156,12 +156,14 @@ def test_the_time_lets_it_out_for_one_boot() -> None:
     desk = Desk(1, boot_attempts=3)
     quarantined(desk)
     for _ in range(2):
+        desk.clock.advance(desk.core.settings.quarantine)
         desk.core.back_off_over("p1")
         assert desk.actions() == [Boot("p1")]
         assert not desk.node("p1").is_quarantined
         time_out(desk)
         assert desk.node("p1").is_quarantined
     assert [type(event) for event in desk.events].count(Quarantined) == 2
+    desk.clock.advance(desk.core.settings.quarantine)
     desk.core.back_off_over("p1")
     desk.boot("p1")
     assert desk.node("p1").failed_boots == 0
@@ -249,6 +251,22 @@ def test_it_keeps_its_power_under_a_lease_and_loses_it_with_the_last() -> None:
     desk.clock.advance(400.0)
     desk.core.release(leases[1])
     assert desk.actions() == [BackOff("p1", 600.0, True)]
+
+
+def test_a_power_cut_that_fails_is_tried_again_within_the_quarantine() -> None:
+    desk = Desk(1, boot_attempts=1, quarantine=math.inf, retry_after_failure=10.0)
+    quarantined(desk, cut=False)
+    for seconds in (10.0, 20.0):
+        desk.core.power_off_failed("p1", "the bus is busy")
+        assert desk.events[-1] == PowerOffFailed("p1", "the bus is busy", seconds)
+        assert desk.actions() == [BackOff("p1", seconds, False)]
+        desk.clock.advance(seconds)
+        desk.core.back_off_over("p1")
+        assert desk.actions() == [BackOff("p1", math.inf, True)]
+        assert desk.node("p1").is_quarantined
+    desk.core.powered_off("p1", "failure")
+    assert isinstance(desk.events[-1], PoweredOff)
+    assert desk.actions() == []
 
 
 # A whole pool -----------------------------------------------------------------------------------------------

@@ -159,10 +159,13 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self._check_rest(action)
             elif isinstance(action, BackOff):
                 held = any(c.holds and c.pooled_node is self.core.nodes[name] for c in self.clients)
-                assert action.cut is not held
                 if name in self.quarantined:
-                    assert action.seconds == max(0.0, self.quarantined[name] - self.clock.now())
+                    left = max(0.0, self.quarantined[name] - self.clock.now())
+                    again = before is not None and before.cut_failed  # its power is cut again after this
+                    assert action.seconds == left or (again and not action.cut and action.seconds < left)
+                    assert action.cut is not held or again
                 else:
+                    assert action.cut is not held
                     assert 4.0 <= action.seconds <= 64.0
             self.work[name] = Work(action, self.clock.now())
 
@@ -376,11 +379,13 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.core.powered_off(name, "failure")
                 return
             self.core.power_off_failed(name, "it was to fail")
+            if name in self.quarantined:
+                return
         if action.seconds == math.inf and name not in self.quarantined:
             self.work.pop(name, None)  # a person has ended it
         elif self.clock.now() >= work.since + action.seconds:
-            del self.work[name]
-            if name in self.quarantined:
+            self.work.pop(name, None)
+            if name in self.quarantined and self.clock.now() >= self.quarantined[name]:
                 self._let_out(name, self.core.settings.boot_attempts - 1)
             self.core.back_off_over(name)
 
@@ -469,7 +474,7 @@ class DispatcherMachine(RuleBasedStateMachine):
             if name in self.quarantined and not member.leases and self.known_on[name]:
                 assert work is not None
                 assert isinstance(work.action, BackOff)
-                assert work.action.cut, "a quarantined node keeps its power"
+                assert work.action.cut or work.action.seconds <= LONGEST_BACK_OFF, "it keeps its power"
             if member.state is PoolState.READY and not member.in_flight and core.due_at(name) < math.inf:
                 assert name in [sleeper for sleeper, _ in self.sleepers], "nobody looks at its idle time"
         for client in self.clients:
