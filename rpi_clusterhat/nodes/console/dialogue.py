@@ -15,7 +15,7 @@ from rpi_clusterhat.waiting import Call
 from .channel import Channel
 from .command import Command, GarbledError
 from .login import Login
-from .look import CLEAR, look
+from .look import CLEAR, INTERRUPT, look
 from .screen import Screen, lines_of
 from .times import ConsoleTimes, checked
 from .watch import watch
@@ -41,7 +41,7 @@ _KEEP = 1 << 20
 _OURS = re.compile(r"[RASEX][0-9a-f]{12}(?::\d+)?Z|/bin/sh -c 'o=\$\(stty -g\)|printf 'R%sZ")
 """Lines that are this library's own."""
 
-_BEFORE = (CLEAR, b"", b"\x03")
+_BEFORE = (CLEAR, b"", INTERRUPT)
 """What is typed before a command: the second time nothing, for what does not know Ctrl-U."""
 
 
@@ -176,6 +176,10 @@ class Dialogue:
                 yield from command.start(deadline, before)
             except GarbledError:
                 self._is_in = False
+            except BaseException:
+                self._is_in = False
+                channel.interrupt_now()
+                raise
             else:
                 return command
             if channel.now() >= deadline:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat.errors import ConsoleError, LoginError
 
-from .look import CLEAR, ENTER, look, rest
+from .look import CLEAR, ENTER, INTERRUPT, look, rest
 from .prompts import asks_for_new_password, state_of, timed_out
 from .states import ConsoleState
-from .wire import typed_check
+from .wire import is_left_behind, typed_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,9 @@ class Login:
                         f"{channel.name} does not let the user {self._user!r} in, "
                         f"but asks for a user again{self._said()}"
                     )
+            if state is ConsoleState.BUSY and is_left_behind(channel.screen.lines()):
+                yield from self._type(INTERRUPT, deadline)
+                continue
             busy = busy + 1 if state is ConsoleState.BUSY else 0
             # A prompt may be empty; but what is typed could also be the name at a prompt that is yet to come.
             if (state is ConsoleState.SHELL or busy == 2) and (yield from self.is_shell(deadline)):
@@ -111,7 +114,7 @@ class Login:
     def is_shell(self, deadline: float) -> Steps[bool]:
         """Finds out whether a shell runs what is typed."""
         channel, times = self._channel, self._times
-        for before in (CLEAR, b"", b"\x03"):
+        for before in (CLEAR, b"", INTERRUPT):
             token = new_token()
             typed, answer = typed_check(token)
             mark = channel.screen.received

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from .channel import Channel
     from .times import ConsoleTimes
 
-__all__ = ["CLEAR", "ENTER", "look", "rest"]
+__all__ = ["CLEAR", "ENTER", "INTERRUPT", "look", "rest"]
 
 ENTER = b"\r"
 """What a terminal sends for Enter. A getty that is sent a line feed instead sets the terminal up for that."""
 
 CLEAR = b"\x15"
 """Ctrl-U: takes away what somebody has left half typed, so that Enter does not run it."""
+
+INTERRUPT = b"\x03"
+"""Ctrl-C."""
 
 _FLOWS = 2.0
 """Seconds after which a console that does not pause is not waited for any longer."""

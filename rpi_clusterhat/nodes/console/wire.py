@@ -24,7 +24,7 @@ from .screen import plain_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MOST_BYTES", "Answers", "Question", "shell_line", "typed_check"]
+__all__ = ["MOST_BYTES", "Answers", "Question", "is_left_behind", "shell_line", "typed_check"]
 
 MOST_BYTES = 65536
 """The longest command. Linux gives a program no argument above 128 KiB."""
@@ -74,6 +74,15 @@ def _joined(words: Sequence[str]) -> str:
 def typed_check(token: str) -> tuple[bytes, bytes]:
     """Returns what to type into any shell to find out whether it is one, and what it prints then."""
     return f" printf 'R%sZ\\n' {token}\r".encode(), f"R{token}Z".encode()
+
+
+_ASKS = re.compile(r"A[0-9a-f]{12}:\d+Z$")
+
+
+def is_left_behind(lines: Sequence[str]) -> bool:
+    """Whether a shell asks there for a command that nobody will send: who began to is gone."""
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return bool(_ASKS.search(last))
 
 
 class Question:

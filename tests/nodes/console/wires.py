@@ -39,8 +39,8 @@ class Wire:
         self._change = change
         self.typed = b""
         """All that was typed by us."""
-        self.said = b""
-        """All that the node sent."""
+        self.said = bytearray()
+        """What the node sent, the newest MiB at least."""
         self._node, terminal = os.openpty()
         import termios
 
@@ -100,6 +100,8 @@ class Wire:
     def say(self, data: bytes) -> None:
         """Shows bytes on our end, as a kernel does that writes to its console."""
         self.said += data
+        if len(self.said) > 2 << 20:
+            del self.said[: -1 << 20]
         poll = select.poll()
         poll.register(self._ours, select.POLLOUT)
         poll.register(self._wake, select.POLLIN)
