@@ -81,6 +81,8 @@ def _perform(args: argparse.Namespace, out: Output, signals: Signals) -> int:
     match args.command:
         case "on" | "off" | "cycle":
             from .nodes import run as perform
+        case "run":
+            from .run import run as perform
         case "status":
             from .status import run as perform
         case "console":

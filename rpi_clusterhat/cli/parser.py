@@ -214,6 +214,35 @@ def _console(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _run(parser: argparse.ArgumentParser) -> None:
+    _nodes(parser)
+    parser.usage = f"{PROGRAM} [OPTIONS] run NODES [OPTIONS] -- COMMAND ..."
+    _json(parser)
+    parser.add_argument(
+        "--timeout",
+        type=_watch,
+        default=60.0,
+        metavar="SECONDS",
+        help="for all of it, then a node is given up (60)",
+    )
+    parser.add_argument(
+        "--by", choices=("ssh", "console"), help="how nodes are reached (the first that halts them, or ssh)"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--fold",
+        action="store_true",
+        default=None,
+        help="show equal outputs once, when all have ended (on a terminal)",
+    )
+    how.add_argument(
+        "--no-fold",
+        action="store_false",
+        dest="fold",
+        help="show each node's output, as soon as it has ended (elsewhere)",
+    )
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     del parser
 
@@ -223,6 +252,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "off": ("halt nodes where there is a way to, and cut their power", _off),
     "cycle": ("switch nodes off and on again", _cycle),
     "status": ("what is on", _status),
+    "run": ("run a command on nodes, side by side", _run),
     "console": ("attach the terminal to a node's console", _console),
     "setup": ("make this machine ready: groups, folder of locks, udev rules, I2C", _setup),
     "init": ("set up the expander after it got power (on and off do so first)", _nothing),
@@ -301,6 +331,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         SettingError: The arguments are wrong.
         Told: For ``--help`` and ``--version``.
     """
+    argv, words = _split(argv)
+    args = _parse_own(argv)
+    if args.command == "run":
+        args.words = words
+    return args
+
+
+def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Takes off the words of another command, which stand after ``--``."""
+    if "--" in argv:
+        end = argv.index("--")
+        if next((word for word in argv[:end] if word in _COMMANDS), None) == "run":
+            return argv[:end], argv[end + 1 :]
+    return argv, ()
+
+
+def _parse_own(argv: Sequence[str]) -> argparse.Namespace:
     command = next((word for word in argv if word in _COMMANDS), None)
     if command and "-h" not in argv and "--help" not in argv:
         # A dozen parsers take longer to build than a status takes to read.

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _FILE_MOST = 1 << 20
-_LISTED_MOST = 16
+_LISTED_MOST = 20
 
 
 class Origin(Frozen):
