@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel rack pi bench \
+.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel rack rack-demo pi bench \
 	pages docs site docs-serve twins format clean
 
 help: ## List what there is
@@ -69,6 +69,9 @@ kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO
 
 rack: $(READY) ## Build the rack: whole Linux nodes as processes, with disks, consoles and a network (minutes, once; root)
 	$(BIN)/python -m tests.rack.machine.building
+
+rack-demo: rack ## See the proxy wake, halt and cut whole Linux nodes, and what becomes of their disks (a minute; root)
+	$(BIN)/python -m tests.rack.demo
 
 # The build says why where a Pi cannot be emulated (exit code 3), and the tests are skipped then.
 pi: $(READY) ## Run the tests on an emulated Raspberry Pi 3B: a real I2C and GPIO driver (minutes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,7 @@ def test_who_is_killed_leaves_nothing(built: Built, victim: str) -> None:
             owner.kill()
     if victim == "owner":
         assert until(lambda: not os.path.exists(folder), 10)
+    shutil.rmtree(folder, ignore_errors=True)  # nobody is left who would
 
 
 def test_a_keeper_that_was_killed_is_told(rack: Rack) -> None:
