@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import select
+import sys
+import termios
 import tty
 from typing import TYPE_CHECKING
 
@@ -59,6 +62,12 @@ async def attached(console: Console) -> int:
     return fd
 
 
+def on_its_way(console: Console) -> int:
+    """Bytes that the node has said and nobody has taken yet. Source: unix(7), SIOCOUTQ."""
+    left = fcntl.ioctl(console.line, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(left, sys.byteorder)
+
+
 def gone(path: Path) -> bool:
     return not os.path.lexists(path)
 
@@ -82,6 +91,8 @@ def test_what_nobody_hears_is_lost(tmp_path: Path) -> None:
     async def act(console: Console) -> None:
         for _ in range(3):
             await asyncio.get_running_loop().sock_sendall(console.line, b"x" * 100_000)
+            while on_its_way(console):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.001)
             fd = await attached(console)
             console.line.send(b"login: ")
             assert await read(fd, 7) == b"login: "
