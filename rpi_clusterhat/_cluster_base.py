@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .events import Event, State
     from .hardware.boards import Board
     from .nodes.access import NodeAccess, NodeDirectory
+    from .nodes.console.listener import ConsoleListener
     from .nodes.halt.halter import Halter
     from .nodes.probes import Probe
     from .power.bank import Bank
@@ -362,6 +363,10 @@ class NodeHandle(Handle[C]):
         cluster: Any = self._cluster
         directory: NodeDirectory = cluster._directory  # noqa: SLF001
         return directory[self.name]
+
+    def console_listener(self) -> ConsoleListener | None:
+        """Makes what a pool reads its console with while it boots; None where no console is set."""
+        return self._access.console_listener()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._entry.state!s}>"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rpi_clusterhat.settings.sources import Layer
 
     from .console.console import AsyncConsole, Console
+    from .console.listener import ConsoleListener
     from .halt.halter import Guard, Halter
     from .halt.way import HaltWay, Sign
     from .hooks import Hook
@@ -112,6 +113,15 @@ class NodeAccess:
         from .console.console import AsyncConsole
 
         return AsyncConsole(self.console_path, self.settings["user"], self.secret)
+
+    def console_listener(self) -> ConsoleListener | None:
+        """Makes what reads its console while it boots; None where neither settings nor backend know one."""
+        known = isinstance(self._backend, SupportsConsoles) and self._offset in self._backend.consoles()
+        if not known and "console" not in self.settings.origins and "console" not in self.settings["halt"]:
+            return None
+        from .console.listener import ConsoleListener
+
+        return ConsoleListener(self.console_path)
 
     def ssh(self) -> Ssh:
         """Its ssh, the same for all callers, so that they share a connection. Raises `SettingError`."""

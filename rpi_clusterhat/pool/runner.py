@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rpi_clusterhat.errors import ClusterHatError, LockTimeoutError, SupersededError, TransientBusError
 from rpi_clusterhat.events import State, StateChanged
 from rpi_clusterhat.nodes.probes import await_until_up
 from rpi_clusterhat.power.states import has_power
+from rpi_clusterhat.waiting import drive_async
 
 from .actions import BackOff, Boot, CallOff, Check, CutPower, WatchIdle
 from .states import PoolState, is_starting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 
     from rpi_clusterhat.aio import AsyncCluster
     from rpi_clusterhat.events import Event
@@ -169,10 +170,11 @@ class Runner:
         name, scheduler = action.node, self.scheduler
         try:
             if isinstance(action, Boot):
-                with self._switches(name):
-                    await self.cluster.on(name)
-                self._report(scheduler.powered, name)
-                await self._probe(name)
+                async with self._listening(name) as last_lines:
+                    with self._switches(name):
+                        await self.cluster.on(name)
+                    self._report(scheduler.powered, name)
+                    await self._probe(name, last_lines)
             elif isinstance(action, Check):
                 await self._check(name)
             elif isinstance(action, CutPower):
@@ -209,7 +211,23 @@ class Runner:
         await node.report_probe(up=False)
         await self._probe(name)
 
-    async def _probe(self, name: str) -> None:
+    @asynccontextmanager
+    async def _listening(self, name: str) -> AsyncGenerator[Callable[[], tuple[str, ...]]]:
+        """Reads the console of a node meanwhile, where one is set. Yields what gives its last lines."""
+        listener = self.cluster[name].console_listener()
+        if listener is None:
+            yield _no_lines
+            return
+        task = asyncio.get_running_loop().create_task(drive_async(listener.steps(), self.cluster.clock))
+        try:
+            yield listener.last_lines
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.warning("the console of %s cannot be read: %s", name, error)
+
+    async def _probe(self, name: str, last_lines: Callable[[], tuple[str, ...]] | None = None) -> None:
         settings = self.scheduler.settings
         node = self.cluster[name]
         while True:
@@ -222,7 +240,9 @@ class Runner:
                 clock=self.cluster.clock,
             )
             if not verdict.up:
-                self._report(self.scheduler.failed, name, verdict.reason, timed_out=True)
+                lines = last_lines() if last_lines is not None else ()
+                reason = f"{verdict.reason}; last on its console: {lines[-1]!r}" if lines else verdict.reason
+                self._report(self.scheduler.failed, name, reason, timed_out=True, last_lines=lines)
                 return
             if await node.report_probe(up=True, power_ups=power_ups):
                 self._report(self.scheduler.ready, name)
@@ -259,6 +279,10 @@ def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
+
+
+def _no_lines() -> tuple[str, ...]:
+    return ()
 
 
 def _may_pass(error: Exception) -> bool:
