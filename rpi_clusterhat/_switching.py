@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .waiting import Steps
 
 __all__ = ["cycle", "halt_left_half_way", "switch_off"]
+
+_log = logging.getLogger("rpi_clusterhat")
 
 
 def switch_off(
@@ -93,6 +96,7 @@ def _halt(operation: Operation, inventory: Inventory, halter: Halter, name: str,
         inventory.announce(NodeHalted(name, halted.way, halted.seconds, halted.reason))
     elif cut:
         inventory.announce(CutWithoutHalt(name, halted.reason))
+        _log.warning("%s loses its power without a halt: %s", name, halted.reason)
     else:
         gate.back()
         raise HaltError(f"{name} keeps its power: {halted.reason}")

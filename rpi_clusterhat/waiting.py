@@ -146,6 +146,11 @@ async def drive_async(steps: Steps[_T], clock: Clock = SYSTEM) -> _T:
         steps.close()
 
 
+_SLICE = 0.05
+"""Seconds for which a wait for something real goes on before the clock is asked: it may be another's, which a
+test moves, or one whose sleep a signal ends."""
+
+
 def _perform(step: Step, clock: Clock) -> Any:
     if isinstance(step, Call):
         return step.function()
@@ -154,18 +159,21 @@ def _perform(step: Step, clock: Clock) -> Any:
     if isinstance(step, Sleep):
         return clock.sleep(step.seconds)
     if isinstance(step, Pause):
-        return SYSTEM.sleep(step.seconds)
+        end = SYSTEM.now() + step.seconds
+        while (left := end - SYSTEM.now()) > 0:
+            SYSTEM.sleep(min(left, _SLICE))
+            clock.sleep(0.0)
+        return None
     import select
 
     poll = select.poll()
     poll.register(step.fd, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
-    # `poll` takes no infinity, which is what a probe that is asked once has left.
-    return bool(poll.poll(None if step.seconds == float("inf") else max(0.0, step.seconds) * 1000))
-
-
-_SLICE = 0.05
-"""Seconds for which a wait for something real goes on before the clock is asked: it may be another's, which a
-test moves, or one whose sleep a signal ends."""
+    end = SYSTEM.now() + step.seconds
+    while not poll.poll(max(0.0, min(end - SYSTEM.now(), _SLICE)) * 1000):
+        if SYSTEM.now() >= end:
+            return False
+        clock.sleep(0.0)
+    return True
 
 
 class _Strand:
@@ -251,8 +259,8 @@ def _await_any(strands: list[_Strand], clock: Clock) -> None:
             if strand.wait is not None and SYSTEM.now() >= strand.due:
                 strand.answer(False if isinstance(strand.wait, Readable | Writable) else None)
         seconds -= clock.now() - began
-    if all(strand.wait is not None for strand in strands):
-        clock.sleep(max(0.0, seconds))
+    is_idle = all(strand.wait is not None for strand in strands)
+    clock.sleep(max(0.0, seconds) if is_idle else 0.0)
     for strand in asleep:
         if clock.now() >= strand.due:
             strand.answer()

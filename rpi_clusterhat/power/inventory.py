@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rpi_clusterhat import validate
 from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import ClosedError, LevelsNotHeldError, UnsupportedError
-from rpi_clusterhat.events import CutWithoutHalt, LinesAltered, PowerLost, StateChanged
+from rpi_clusterhat.events import LinesAltered, PowerLost, StateChanged
 
 from .states import State, Trigger, after
 
@@ -300,8 +300,6 @@ class Inventory:
                     logging.getLogger("rpi_clusterhat").exception("a subscriber failed on %s", event)
             if isinstance(event, LinesAltered):
                 _log_altered(event)
-            elif isinstance(event, CutWithoutHalt):
-                _log_cut(event)
 
     # The end --------------------------------------------------------------------------------------------
 
@@ -344,14 +342,6 @@ class Inventory:
                 self.apply(entry, Trigger.SEEN_ON if on else Trigger.SEEN_OFF, "request")
             elif (left is None or offset in written) and entry.state is not State.FAILED:
                 self.apply(entry, Trigger.FORGET, "request")
-
-
-def _log_cut(event: CutWithoutHalt) -> None:
-    import logging
-
-    logging.getLogger("rpi_clusterhat").warning(
-        "%s loses its power without a halt: %s", event.node, event.reason
-    )
 
 
 def _log_altered(event: LinesAltered) -> None:

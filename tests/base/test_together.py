@@ -155,3 +155,37 @@ def test_a_cancelled_task_ends_all_of_them_first() -> None:
         assert sorted(log) == ["p1", "p2"]
 
     asyncio.run(main())
+
+
+class _Signalled(BaseException):
+    pass
+
+
+class _Signals(FakeClock):
+    """A clock whose sleep, however short, is ended by a signal that has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = SYSTEM.now() + 0.2
+
+    def sleep(self, seconds: float) -> None:
+        if SYSTEM.now() >= self.at:
+            raise _Signalled
+        super().sleep(seconds)
+
+
+@pytest.mark.parametrize("how", ["reads", "pauses", "polls"])
+@pytest.mark.parametrize("several", [1, 2])
+def test_a_signal_ends_waits_for_what_is_real(pipe: tuple[int, int], how: str, several: int) -> None:
+    def waits() -> Steps[None]:
+        if how == "reads":
+            yield Readable(pipe[0], 30.0)
+        elif how == "pauses":
+            yield Pause(30.0)
+        for _ in range(3000):
+            yield Pause(0.01)
+
+    began = SYSTEM.now()
+    with pytest.raises(_Signalled):
+        drive(waits() if several == 1 else together(waits(), waits()), _Signals())
+    assert SYSTEM.now() - began < 5.0
