@@ -45,6 +45,10 @@ NOT_TYPED = {
     ("docs/how-to/troubleshooting.md", "rpi-clusterhat --backend gpiod -o chip=1-0020 status"),
     ("docs/how-to/troubleshooting.md", "sudo fuser -v /run/rpi-clusterhat/rpi-clusterhat.rail-main.lock"),
     ("docs/how-to/troubleshooting.md", "sudo apt install avahi-daemon libnss-mdns"),
+    ("docs/how-to/ssh.md", "python examples/ssh_nodes.py p1.local p2.local"),
+    ("docs/how-to/ssh.md", "ssh-keygen -t ed25519"),
+    ("docs/how-to/ssh.md", "rm ~/.local/state/rpi-clusterhat/host-keys/p1"),
+    ("docs/reference/command.md", "rpi-clusterhat run all -- uname -sr"),
 }
 """The blocks that need what a test machine does not have, by their first lines."""
 
