@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rpi_clusterhat import BootHistory
 from tests.proxy.failures.failing import fail, power_ups, proxy_in
 from tests.proxy.running import PATIENCE, everything
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rpi_clusterhat_sim.state_file import StateFile
 
 
@@ -131,3 +134,11 @@ def test_a_request_is_held_no_longer_than_its_time(world: StateFile) -> None:
         proxy.until(lambda status: status["nodes"]["p1"]["state"] == "ready")  # its boot goes on
         assert proxy.request().status == 200
         assert power_ups(world) == ["p1"]
+
+
+def test_boots_are_kept_where_that_is_said(world: StateFile, tmp_path: Path) -> None:
+    options = ["--boot-history", str(tmp_path / "state" / "boots.jsonl")]
+    with proxy_in(world, *options, nodes=1) as proxy:
+        assert proxy.request().status == 200
+    (record,) = BootHistory(tmp_path / "state" / "boots.jsonl").records()
+    assert (record.node, record.outcome, record.reason) == ("p1", "ready", "lease")
