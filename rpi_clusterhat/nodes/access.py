@@ -129,10 +129,12 @@ class NodeAccess:
             from .ssh import Ssh
 
             settings = self.settings
+            # A settings file for ssh may name the user, too, where nobody named one here.
+            is_ours = settings["ssh_config"] is None or "user" in settings.origins
             self._ssh = Ssh(
                 self.host,
                 name=self.name,
-                user=settings["user"],
+                user=settings["user"] if is_ours else None,
                 port=self.ssh_port,
                 identity=settings["ssh_identity"],
                 config=settings["ssh_config"],

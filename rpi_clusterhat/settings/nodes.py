@@ -172,7 +172,7 @@ def read_secret_file(path: str) -> Secret:
             line = file.readline(_SECRET_MOST + 2)
     except OSError as error:
         raise SettingError(f"secret_file {path} cannot be read: {error.strerror}") from error
-    except ValueError:
+    except UnicodeDecodeError:
         raise SettingError(f"secret_file {path} is no text in UTF-8") from None
     try:
         return _read_secret(line.removesuffix("\n").removesuffix("\r"))

@@ -22,6 +22,7 @@ from rpi_clusterhat import (
     HttpProbe,
     NodeHalted,
     PoolSettings,
+    TcpProbe,
     wait_until_up,
 )
 from rpi_clusterhat.clock import SYSTEM
@@ -68,6 +69,11 @@ def opened(built: Built, state: Path, **node: Any) -> Generator[Cluster]:
             yield hat
 
 
+def ssh_of(hat: Cluster | AsyncCluster, name: str) -> tuple[str, int]:
+    node = hat._directory[name]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return node.host, node.ssh_port or 22
+
+
 def clean(hat: Cluster | AsyncCluster, name: str) -> bool:
     console = hat._directory[name].console_path  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return is_clean(Seat(name, os.path.dirname(os.path.dirname(console))).disk)
@@ -76,7 +82,7 @@ def clean(hat: Cluster | AsyncCluster, name: str) -> bool:
 def up(hat: Cluster, *names: str) -> None:
     hat.on(names)
     for name in names:
-        wait_until_up(HttpProbe(*hat.addresses[name]), timeout=BOOT)
+        wait_until_up(HttpProbe(*hat.addresses[name]) & TcpProbe(*ssh_of(hat, name)), timeout=BOOT)
 
 
 def heard(hat: Cluster | AsyncCluster, *kinds: type) -> list[Any]:
