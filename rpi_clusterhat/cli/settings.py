@@ -11,6 +11,7 @@ from rpi_clusterhat.hardware.discovery import load, parse_options
 from rpi_clusterhat.hardware.open_board import open_board
 from rpi_clusterhat.settings import Origin
 from rpi_clusterhat.settings.library import OPTIONS
+from rpi_clusterhat.settings.secret import Secret
 
 from .clusters import settings_of
 from .exits import DONE
@@ -71,9 +72,27 @@ def run(args: argparse.Namespace, out: Output, signals: Signals) -> int:
         "spacing": _Value.of(settings.spacing, settings.origins.get("spacing")),
         "lock_dir": _Value.of(settings.lock_dir, settings.origins.get("lock_dir")),
     }
+    shared |= _of_nodes(settings)
     found = [_Board(settings, board, signals) for board in settings.boards]
     out.line(_as_json(shared, found) if args.json else _as_table(shared, found))
     return DONE
+
+
+def _of_nodes(settings: Settings) -> dict[str, _Value]:
+    """What is set for nodes, and what for one of them alone."""
+    if not settings.node:
+        return {}
+    from rpi_clusterhat.settings.nodes import NODE_OPTIONS, node_settings
+
+    of_all = node_settings(settings.node, "")
+    values = {f"node.{key}": _Value(of_all[key], origin) for key, origin in of_all.origins.items()}
+    names = {name: None for layer in settings.node for name in layer if name not in NODE_OPTIONS}
+    for name in names:
+        own = node_settings(settings.node, name)
+        for key, origin in own.origins.items():
+            if origin != of_all.origins.get(key):
+                values[f"node.{name}.{key}"] = _Value(own[key], origin)
+    return values
 
 
 class _Board:
@@ -145,6 +164,8 @@ def _text(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Secret):
+        return "…"
     if isinstance(value, tuple):
         return ", ".join(map(str, cast("tuple[object, ...]", value))) or "none"
     return str(value)

@@ -155,3 +155,20 @@ def test_an_unknown_variable_is_a_warning(command: Command, monkeypatch: pytest.
     result = command("status", "--backend", "sim")
     warning = "Unknown environment variable RPI_CLUSTERHAT_SPACNG: did you mean RPI_CLUSTERHAT_SPACING?"
     assert (result.code, result.err) == (0, f"rpi-clusterhat: warning: {warning}\n")
+
+
+def test_what_is_set_for_nodes_is_shown_and_no_secret(
+    command: Command, sim: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPI_CLUSTERHAT_NODE_SECRET", "raspberry")
+    settings.write_text("[node]\nhalt = ['console', 'ssh']\n[node.p2]\nhalt = []\n")
+    result = command("settings")
+    rows = {tuple(line.split(maxsplit=1)) for line in result.out.splitlines() if line.startswith("node.")}
+    assert {name for name, _ in rows} == {"node.halt", "node.p2.halt", "node.secret"}
+    shown = {name: " ".join(rest.split()) for name, rest in rows}
+    assert shown["node.halt"] == f"console, ssh {settings}: node.halt"
+    assert shown["node.p2.halt"] == f"none {settings}: node.p2.halt"
+    assert shown["node.secret"] == "… RPI_CLUSTERHAT_NODE_SECRET"
+    as_json = command("settings", "--json").out
+    assert json.loads(as_json)["node.halt"]["value"] == "console, ssh"
+    assert "raspberry" not in result.out + as_json
