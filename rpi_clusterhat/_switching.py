@@ -125,6 +125,9 @@ class _Gate:
     def back(self) -> None:
         self._entry.was_asked_to_halt = self._was_asked
 
+    def is_wanted(self) -> bool:
+        return bool(self._entry.desired) and not self._entry.was_asked_to_halt
+
     def is_over(self) -> bool:
         return self._entry.halting is not self._operation
 

@@ -257,7 +257,9 @@ class Inventory:
     def call_off_halt(self, name: str) -> bool:
         """Has a node that is being halted stay on, if it was not asked yet. Whether it stays on."""
         entry = self.entries[name]
-        if entry.halting is None or entry.state is not State.STOPPING:
+        if entry.halting is None:
+            return not entry.was_asked_to_halt  # by a halt that was left half way
+        if entry.state is not State.STOPPING:
             return True
         # In this order: who halts it notes that it is asked before it looks here. No lock: an event loop must
         # not wait for a transfer.

@@ -292,6 +292,35 @@ def test_on_calls_a_halt_off_that_was_not_asked_for_yet(tmp_path: Path) -> None:
     together(house, work)
 
 
+def test_a_halt_that_was_called_off_cuts_no_node_that_cannot_be_asked(house: House) -> None:
+    house.up("p1")
+    simulated(house.hat)["p1"].hang()
+    answers: list[bool] = []
+
+    def call_off(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.new is State.STOPPING:
+            answers.append(house.hat["p1"].call_off_halt())
+
+    house.hat.subscribe(call_off)
+    began = house.clock.now()
+    with pytest.raises(SupersededError, match="the halt of p1 was called off"):
+        house.hat.off("p1")
+    assert (answers, house.hat["p1"].state) == ([True], State.ON)
+    assert house.clock.now() - began < 1.0
+
+
+def test_a_halt_that_was_left_half_way_cannot_be_called_off(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    with house.hat as hat:
+        house.up("p1")
+        clock = Interrupting(house.clock.now())
+        hat._inventory.clock = clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        clock.left = 1
+        with pytest.raises(KeyboardInterrupt):
+            hat.off("p1")
+        assert not hat["p1"].call_off_halt()
+
+
 def test_two_who_switch_a_node_off_share_one_halt(tmp_path: Path) -> None:
     house = House(tmp_path, by_hand=True)
 

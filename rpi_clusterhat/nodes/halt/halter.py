@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
@@ -147,17 +148,26 @@ class Halter:
                 way = yield from self._ask(left, gate, why)
                 if way is not None:
                     self._move(HaltTrigger.TELL)
+                    silent_since = None  # what was silent before it was told is no sign of its halt
                 asked_at = clock.now() + _AGAIN
             sighting = yield from _look(alive)
             now = clock.now()
             if sighting is not None and sighting.is_down:
                 silent_since = now if silent_since is None else silent_since
-                if sighting.is_sure or now - silent_since >= self.quiet:
+                was_silent = way is not None and now - silent_since >= self.quiet
+                if sighting.is_sure or was_silent:
+                    if way is None:
+                        with suppress(NotWantedError):  # it has to boot anew for whoever wants it
+                            gate.go()
                     self._move(HaltTrigger.SEE_DOWN)
                     return Halted(True, way, now - began, sighting.reason)
             else:
                 silent_since = None
+            if way is None and gate.is_wanted():
+                raise NotWantedError
             if left() <= 0:
+                if way is None:  # from now on nobody is told that it stays on
+                    gate.go()
                 self._move(HaltTrigger.TIME_OUT)
                 return Halted(False, way, now - began, self._why_not(way, why, sighting))
             yield Sleep(min(POLL, left()))

@@ -29,6 +29,10 @@ class Gate(Protocol):
         """Notes that the node could not be told."""
         ...
 
+    def is_wanted(self) -> bool:
+        """Whether the halt was called off, of a node that was not told."""
+        ...
+
     def is_over(self) -> bool:
         """Whether there is nothing to halt any more: its power was cut."""
         ...

@@ -85,9 +85,12 @@ def halt(
 
 class Gate:
     def __init__(
-        self, go: Callable[[], None] = lambda: None, is_over: Callable[[], bool] = lambda: False
+        self,
+        go: Callable[[], None] = lambda: None,
+        is_over: Callable[[], bool] = lambda: False,
+        is_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._go, self._is_over = go, is_over
+        self._go, self._is_over, self._is_wanted = go, is_over, is_wanted
         self.passed: list[str] = []
 
     def go(self) -> None:
@@ -96,6 +99,9 @@ class Gate:
 
     def back(self) -> None:
         self.passed.append("back")
+
+    def is_wanted(self) -> bool:
+        return self._is_wanted()
 
     def is_over(self) -> bool:
         return self._is_over()
@@ -235,6 +241,43 @@ def test_it_is_called_off_as_long_as_it_was_not_asked(clock: FakeClock) -> None:
         halt(Halter("p1", [way], [Look(node)]), clock, go)
     assert node.asked_by == []
     assert way.closed == 1
+
+
+def test_it_is_called_off_where_no_way_comes_so_far_as_to_ask(clock: FakeClock) -> None:
+    way = Way(Node(clock), "console", error="nobody answers")
+    gate = Gate(is_wanted=lambda: clock.now() > 105.0)
+    with pytest.raises(SupersededError, match="called off"):
+        drive(Halter("p1", [way], [Look(way.node)]).steps(clock, gate), clock)
+    assert clock.now() < 105.0 + 2 * POLL
+
+
+def test_whoever_wants_it_at_the_last_moment_gets_it(clock: FakeClock) -> None:
+    def go() -> None:
+        assert clock.now() >= 160.0
+        raise NotWantedError
+
+    way = Way(Node(clock), "console", error="nobody answers")
+    with pytest.raises(SupersededError, match="called off"):
+        halt(Halter("p1", [way], [Look(way.node)], timeout=60.0), clock, go)
+
+
+def test_silence_of_a_node_that_was_not_asked_is_no_halt(clock: FakeClock) -> None:
+    node, network = Node(clock), Node(clock, halts_in=5.0)
+    network.asked_at = clock.now()  # its cable is pulled, and its console is broken
+    halted = halt(
+        Halter("p1", [Way(node, "console", error="nobody answers")], [Look(network, sure=False)]), clock
+    )
+    assert halted.reason == "it could not be asked to halt within 60 s: console: nobody answers"
+
+
+def test_silence_counts_from_when_it_was_asked(clock: FakeClock) -> None:
+    node, network = Node(clock), Node(clock, halts_in=1.0)
+    network.asked_at = clock.now()
+    way = Way(node, "console", error="nobody answers", from_=130.0)
+    halted = halt(Halter("p1", [way], [Look(network, sure=False)], quiet=10.0), clock)
+    assert (halted.is_down, halted.way) == (True, "console")
+    assert node.asked_at is not None
+    assert clock.now() >= node.asked_at + 10.0
 
 
 def test_there_is_nothing_to_halt_once_its_power_was_cut(clock: FakeClock) -> None:
