@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import ClusterHatError, HaltRefusedError, SupersededError
+from rpi_clusterhat.errors import ClusterHatError, CommandTimeoutError, HaltRefusedError, SupersededError
 from rpi_clusterhat.waiting import Sleep
 
 from .phases import HaltPhase, HaltTrigger, after
@@ -83,6 +83,8 @@ class Halter:
         self.quiet = quiet
         self.phase = HaltPhase.GUARDS
         """How far the halt has come."""
+        self._may_be_told = False
+        """Whether the time of a way was over when it may have told the node."""
 
     def __repr__(self) -> str:
         return f"<Halter {self.name} {self.phase!s}>"
@@ -122,6 +124,7 @@ class Halter:
 
     def _begin(self) -> None:
         self.phase = HaltPhase.GUARDS
+        self._may_be_told = False
 
     def _lost(self, way: str | None, seconds: float) -> Halted:
         self._move(HaltTrigger.LOSE)
@@ -154,7 +157,7 @@ class Halter:
             now = clock.now()
             if sighting is not None and sighting.is_down:
                 silent_since = now if silent_since is None else silent_since
-                was_silent = way is not None and now - silent_since >= self.quiet
+                was_silent = (way is not None or self._may_be_told) and now - silent_since >= self.quiet
                 if sighting.is_sure or was_silent:
                     if way is None:
                         with suppress(NotWantedError):  # it has to boot anew for whoever wants it
@@ -185,7 +188,10 @@ class Halter:
                 yield from way.ask(left_for_this, gate.go)
             except ClusterHatError as error:
                 why[way.name] = str(error)
-                gate.back()
+                if isinstance(error, CommandTimeoutError):
+                    self._may_be_told = True
+                else:
+                    gate.back()
             else:
                 return way.name
             if left() <= 0:

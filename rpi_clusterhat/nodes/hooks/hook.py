@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.clock import SYSTEM
-from rpi_clusterhat.errors import NodeAccessError, SettingError
+from rpi_clusterhat.errors import CommandTimeoutError, NodeAccessError, SettingError
 from rpi_clusterhat.waiting import drive, drive_async
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Hook:
         try:
             yield from self._answer(fields, SYSTEM.now() + seconds)
         except TimeoutError:
-            raise NodeAccessError(f"{self.target} did not end within {seconds:.3g} s") from None
+            raise CommandTimeoutError(f"{self.target} did not end within {seconds:.3g} s") from None
 
     @property
     def target(self) -> str:

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpi_clusterhat.errors import ConsoleError, HaltRefusedError, SupersededError, TransitionError
+from rpi_clusterhat.errors import (
+    CommandTimeoutError,
+    ConsoleError,
+    HaltRefusedError,
+    SupersededError,
+    TransitionError,
+)
 from rpi_clusterhat.nodes.halt import halter as halter_module
 from rpi_clusterhat.nodes.halt.halter import POLL, Halted, Halter
 from rpi_clusterhat.nodes.halt.phases import TABLE, HaltPhase, HaltTrigger, after
@@ -157,6 +163,23 @@ def test_the_gate_knows_whether_the_node_was_told(clock: FakeClock) -> None:
     halter = Halter("p1", [Tells(node, "console", error="it hung up"), Tells(node, "ssh")], [Look(node)])
     drive(halter.steps(clock, gate), clock)
     assert gate.passed == ["go", "back", "go"]
+
+
+def test_a_way_whose_time_is_over_may_have_told_the_node(clock: FakeClock) -> None:
+    node = Node(clock)
+
+    class Tells(Way):
+        def ask(self, left: Callable[[], float], go: Callable[[], None]) -> Steps[None]:
+            go()
+            yield from super().ask(left, lambda: None)
+            raise CommandTimeoutError("it did not end in time")
+
+    gate = Gate()
+    halter = Halter("p1", [Tells(node, "http")], [Look(node, sure=False)], quiet=10.0)
+    halted = drive(halter.steps(clock, gate), clock)
+    assert "back" not in gate.passed
+    assert halted.is_down
+    assert halted.seconds == pytest.approx(13.0, abs=2 * POLL)
 
 
 def test_a_way_that_hangs_leaves_time_for_the_next(clock: FakeClock) -> None:
