@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .errors import ClusterHatError, HaltError, NodeFailedError
+from .errors import ClusterHatError, HaltError, HaltRefusedError, NodeFailedError, SupersededError
 from .events import CutWithoutHalt, NodeHalted
 from .nodes.halt.way import NotWantedError
 from .power import plans
@@ -134,11 +134,12 @@ class _Gate:
 
 def _raise_all(errors: Sequence[BaseException]) -> None:
     """Raises one error for all: the worst, with the texts of those of its kind."""
-    for kind in (NodeFailedError, HaltError):
+    kinds = (NodeFailedError, HaltRefusedError, HaltError, SupersededError)
+    for kind in kinds:
         if errors and all(isinstance(error, kind) for error in errors):
-            raise type(errors[0])("; ".join(map(str, errors))) from errors[0]
+            raise kind("; ".join(map(str, errors))) from errors[0]
     if errors:
-        worst = min(errors, key=lambda error: isinstance(error, NodeFailedError | HaltError))
+        worst = min(errors, key=lambda error: isinstance(error, kinds) + isinstance(error, SupersededError))
         for error in errors:
             if error is not worst:
                 worst.add_note(str(error))

@@ -62,7 +62,8 @@ def _guarded(argv: list[str], out: Output, signals: Signals) -> int:
         out.line(str(told).rstrip("\n"))
         return DONE
     except ClusterHatError as error:
-        out.error(str(error))
+        for text in (str(error), *getattr(error, "__notes__", ())):
+            out.error(text)
         return exit_code(error)
     except Signalled as signalled:
         out.error(f"interrupted: {signalled.standing}")
