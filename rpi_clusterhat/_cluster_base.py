@@ -228,16 +228,20 @@ class ClusterBase:
     def _halters(self, names: Sequence[str]) -> Mapping[str, Halter]:
         return {} if self._nodes is None else self._nodes.halters(names)
 
+    def _having_ways(self, names: Sequence[str]) -> list[str]:
+        """Those nodes that there is a way to halt, whether or not its settings are right."""
+        return [name for name in names if self.ways_to_halt(name)]
+
     def _off(self, names: Sequence[str], *, now: bool, cut: bool) -> Steps[None]:
         """Cuts the power of nodes, after they were halted where there is a way to."""
         validate.flag("now", now)
         validate.flag("cut", cut)
-        halters = self._halters(names)
-        if not halters or now:
+        halters: Mapping[str, Halter] = {} if now else self._halters(names)
+        if not halters:
             from .power import plans
             from .power.operation import Operation
 
-            return Operation(self._inventory).steps(plans.switch_off(names, list(halters)))
+            return Operation(self._inventory).steps(plans.switch_off(names, self._having_ways(names)))
         from ._switching import switch_off
 
         return switch_off(self._inventory, halters, names, cut=cut)
@@ -245,15 +249,15 @@ class ClusterBase:
     def _cycle(self, names: Sequence[str], pause: float, *, now: bool) -> Steps[None]:
         validate.seconds("pause", pause)
         validate.flag("now", now)
-        halters = self._halters(names)
-        if halters and not now:
+        halters: Mapping[str, Halter] = {} if now else self._halters(names)
+        if halters:
             from ._switching import cycle
 
             return cycle(self._inventory, halters, names, pause)
         from .power import plans
         from .power.operation import Operation
 
-        return Operation(self._inventory).steps(plans.cycle(names, pause, list(halters)))
+        return Operation(self._inventory).steps(plans.cycle(names, pause, self._having_ways(names)))
 
     def _switch_on(self, names: Sequence[str]) -> Steps[None]:
         from .power import plans

@@ -140,6 +140,32 @@ def test_a_guard_may_refuse_and_the_others_go_off(house: House) -> None:
     assert house.card("p1") == "clean"
 
 
+def test_the_worst_of_several_errors_is_raised_and_the_others_are_notes(house: House) -> None:
+    house.up("p1", "p2")
+    simulated(house.hat)["p1"].hang()
+    house.hat.guard_halts(lambda name: "it is busy" if name == "p2" else None)
+
+    def call_off(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.node == "p1" and event.new is State.STOPPING:
+            house.hat["p1"].call_off_halt()
+
+    house.hat.subscribe(call_off)
+    with pytest.raises(HaltRefusedError, match=r"^p2 is not halted: it is busy") as caught:
+        house.hat.off("all")
+    assert caught.value.__notes__ == ["the halt of p1 was called off: it is to stay on"]
+
+
+@pytest.mark.parametrize("what", ["off", "cycle"])
+def test_now_needs_no_way_whose_settings_are_right(tmp_path: Path, what: str) -> None:
+    house = House(tmp_path, p1={"halt": ["hook"]})
+    with house.hat as hat:
+        Cluster(hat.banks, house.clock).on("p1")
+        with pytest.raises(SettingError, match="needs the setting halt_hook"):
+            hat.off("p1")
+        getattr(hat, what)("p1", now=True)
+        assert house.told(CutWithoutHalt) == [CutWithoutHalt("p1", "its power was to be cut at once")]
+
+
 def test_several_refusals_are_told_together(house: House) -> None:
     house.up("p1", "p2")
     house.hat.guard_halts(lambda name: f"{name} is busy")
