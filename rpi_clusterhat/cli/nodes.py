@@ -77,13 +77,18 @@ def _show_standing(hat: Cluster, out: Output) -> None:
     out.line(node_standing(hat))
 
 
-def _halt(hat: Cluster, out: Output) -> None:
+def _halt(hat: Cluster, out: Output, signals: Signals) -> None:
     """Halts the nodes whose power goes with their lines, where there is a way to."""
     if names := [name for name in hat.names if hat.ways_to_halt(name)]:
+        progress = Progress(names, len(hat.boards), out, signals)
+        unsubscribe = hat.subscribe(progress)
         try:
             hat.off(names)
         except ClusterHatError as error:  # they lose their power all the same
             out.error(str(error))
+        finally:
+            unsubscribe()
+            progress.end()
 
 
 def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals) -> None:
@@ -98,7 +103,7 @@ def _hold(hat: Cluster, args: argparse.Namespace, out: Output, signals: Signals)
         try:
             if not hat.holds_levels:
                 if stay == "on":
-                    _halt(hat, out)
+                    _halt(hat, out, signals)
                 hat.close()
         finally:
             out.line(after_closing(hat, args, out, signals, node_standing))

@@ -83,6 +83,20 @@ def test_without_the_cut_it_keeps_its_power(command: Command, up: Path) -> None:
     assert cards(up, command.clock) == {"p1": "dirty", "p2": "clean"}
 
 
+def test_every_error_of_several_nodes_is_told(command: Command, up: Path, settings: Path) -> None:
+    settings.write_text(settings.read_text() + "[node.p1]\nhalt-guard = \"sh -c 'echo busy; exit 1'\"\n")
+    result = command("-o", "fault=p2:no-halt", "off", "--no-cut", "p1", "p2")
+    assert result.code == 1
+    assert "p1 is not halted: busy" in result.err
+    assert f"p2 keeps its power: {ASKED}" in result.err
+
+
+def test_nodes_that_are_held_are_halted_and_a_cut_is_told(command: Command, halting: Path) -> None:
+    command.clock.during[1] = lambda: signal.raise_signal(signal.SIGINT)
+    result = command("-o", "holds=no", "-o", "fault=p1:no-halt", "on", "--hold", "p1")
+    assert f"p1 loses its power without a halt: {ASKED}" in result.err
+
+
 def test_now_and_no_cut_exclude_each_other(command: Command, up: Path) -> None:
     result = command("off", "--now", "--no-cut", "p1")
     assert result.code == 2
