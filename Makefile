@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel rack rack-demo pi bench \
+.PHONY: help demo demo-serve test checks lint types-mypy types-pyright unit coverage wheel-test kernel rack rack-test rack-cycles rack-demo pi bench \
 	pages docs site docs-serve twins format clean
 
 help: ## List what there is
@@ -60,15 +60,22 @@ unit: $(READY) ## All tests, on the source as it is; those on a real kernel too 
 coverage: $(READY) ## What the tests that start no process do not reach
 	$(PYTEST) -m "not slow and not kernel and not rack" --cov --cov-report=term-missing:skip-covered
 
-wheel-test: $(READY) ## All tests, on the wheel, where the source is out of reach
+wheel-test: $(READY) ## All tests but those on the rack, on the wheel, where the source is out of reach
 # The + has its output shown as it comes, beside that of others.
-	+$(BIN)/python tests/packaging/wheel.py $(SIDE_BY_SIDE)
+	+$(BIN)/python tests/packaging/wheel.py $(SIDE_BY_SIDE) -m "not rack"
 
 kernel: $(READY) ## Build the kernel lab: a Linux kernel as a process, with GPIO and I2C (minutes, once)
 	$(BIN)/python -m tests.kernel.lab.building
 
 rack: $(READY) ## Build the rack: whole Linux nodes as processes, with disks, consoles and a network (minutes, once; root)
 	$(BIN)/python -m tests.rack.machine.building
+
+# A node boots for ten seconds of a processor's time: two files at once are enough.
+rack-test: rack ## Run the tests on whole Linux nodes (minutes; root)
+	$(BIN)/python -m pytest tests/rack --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+rack-cycles: rack ## Wake, write, halt and cut whole Linux nodes 50 times, and look at their disks (15 minutes; root)
+	CLUSTERHAT_RACK_CYCLES=25 $(BIN)/python -m pytest tests/rack/test_halting.py -k idle $(ARGS)
 
 rack-demo: rack ## See the proxy wake, halt and cut whole Linux nodes, and what becomes of their disks (a minute; root)
 	$(BIN)/python -m tests.rack.demo
