@@ -6,7 +6,8 @@ written, boards that lose power.
 is the world itself. With the option ``serve``, nodes that are up answer: see `rpi_clusterhat_sim.serving`.
 
 What it does not simulate: voltages and what a drooping one does short of a brown-out; what a node's load
-adds to its current; USB, networks, consoles and what runs on a node beside that service; what is on a node's
+adds to its current; USB, networks and what runs on a node beside that service and its console's few
+commands; what is on a node's
 card (it is clean, being written, or corrupt), and a halt that stops one thing after another; the time that a
 bus transfer takes, and the registers behind it; the controller's own supply, throttling and reboots (a reset
 that would cut the nodes is `SimulatedBoard.lose_power`); a line's glitches. All figures that it starts from
