@@ -19,7 +19,15 @@ from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.errors import LockError
 from rpi_clusterhat.settings import DEFAULT_LOCK_DIR
 
-__all__ = ["LOCKS_ARE_SHARED", "SharedFile", "lock_error", "lock_range", "share_with_group", "shared_mode"]
+__all__ = [
+    "LOCKS_ARE_SHARED",
+    "SharedFile",
+    "is_locked_elsewhere",
+    "lock_error",
+    "lock_range",
+    "share_with_group",
+    "shared_mode",
+]
 
 LOCKS_ARE_SHARED = hasattr(fcntl, "F_OFD_SETLK")
 """Whether this system has the locks of `lock_range`: Linux has, since 3.15."""
@@ -179,6 +187,17 @@ def lock_range(file: SharedFile, kind: int, start: int, length: int) -> bool:
             return False
         raise lock_error("take", file.path, error) from error
     return True
+
+
+def is_locked_elsewhere(file: SharedFile, start: int) -> bool:
+    """Says whether another open file has a lock on a byte. It locks nothing. See `lock_range`."""
+    request = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0)
+    try:
+        answer = fcntl.fcntl(file.fd, fcntl.F_OFD_GETLK, request)
+    except OSError as error:
+        raise lock_error("take", file.path, error) from error
+    kind: int = struct.unpack_from("h", answer)[0]
+    return kind != fcntl.F_UNLCK
 
 
 def lock_error(verb: str, path: str, error: OSError) -> LockError:

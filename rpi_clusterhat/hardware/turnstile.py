@@ -15,7 +15,7 @@ from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.errors import LockTimeoutError
 
-from .lock_files import SharedFile, lock_error, lock_range
+from .lock_files import SharedFile, is_locked_elsewhere, lock_error, lock_range
 from .locks import RECORD_SIZE, RETRY, Patience
 
 if TYPE_CHECKING:
@@ -64,11 +64,13 @@ class Turnstile(Protocol):
 
 
 # A turnstile's file: the next ticket's number as text, then the record. The kernel's locks lie far beyond
-# the file's end, where no content is: one byte to draw a ticket, one for the turn, one for each ticket.
+# the file's end, where no content is: one byte to draw a ticket, one for the turn, one
+# for each mark, one for each ticket.
 _NUMBER_AT, _NUMBER_SIZE = 0, 20
 _RECORD_AT = 64
 _DRAW = 1 << 32
 _TURN = _DRAW + 1
+_MARKS = _DRAW + 1024
 _TICKETS = 1 << 33
 
 
@@ -107,6 +109,24 @@ class FileTurnstile:
 
     def join(self) -> Ticket:
         return _FileTicket(*self.draw(), turnstile=self)
+
+    def mark(self, number: int) -> SharedFile | None:
+        """Sets a mark that all processes see, for as long as the file that is returned is open.
+
+        It has nothing to do with the queue.
+
+        Returns:
+            None where another has set this mark.
+
+        Raises:
+            LockError: The file cannot be opened or made.
+        """
+        file = SharedFile(self.path, guarded=self._guarded)
+        return file if lock_range(file, fcntl.F_WRLCK, _MARKS + number, 1) else None
+
+    def is_marked(self, number: int) -> bool:
+        """Says whether anybody has set this mark. Raises `LockError`."""
+        return is_locked_elsewhere(SharedFile(self.path, guarded=self._guarded), _MARKS + number)
 
     def draw(self) -> tuple[SharedFile, int]:
         """Draws a ticket: opens the file, and locks the byte of the next number in it."""

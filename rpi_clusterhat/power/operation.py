@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import ClusterHatError, PowerLostError, StuckLineError
+from rpi_clusterhat.errors import ClusterHatError, LockError, LockTimeoutError, PowerLostError, StuckLineError
 from rpi_clusterhat.events import BoardSetUp, CutWithoutHalt, LineDriven, LockMissed, State, WaitingForRail
 from rpi_clusterhat.waiting import Call, Pause, Readable, Sleep, Writable, is_over
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from rpi_clusterhat.hardware.going_ahead import Missed
+    from rpi_clusterhat.hardware.locks import Patience
     from rpi_clusterhat.waiting import Steps
 
     from .inventory import Inventory, NodeEntry
@@ -32,6 +33,8 @@ __all__ = ["Again", "Operation"]
 
 _WAITS = (Sleep, Pause, Readable, Writable, Call)
 _HALT_POLL = 0.05
+_ELSEWHERE_MOST = 180.0
+"""Seconds to wait at most for the halt of another process, which may be stopped: chosen, not measured."""
 
 
 class Again(Frozen):
@@ -46,7 +49,7 @@ class Operation:
     It performs the steps of its plan, which may happen in any thread. It belongs to whoever drives it.
     """
 
-    __slots__ = ("_inventory", "halting", "queued", "turn", "waited")
+    __slots__ = ("_inventory", "_marks", "_patience", "halting", "queued", "turn", "waited")
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
@@ -54,6 +57,10 @@ class Operation:
         self.waited = False
         self.queued: set[str] = set()
         self.halting: set[str] = set()
+        self._marks: dict[str, object] = {}
+        """What tells other processes that it halts a node."""
+        self._patience: Patience | None = None
+        """How long it has waited for the halts of other processes."""
 
     def steps(self, plan: plans.Plan[_T]) -> Steps[_T]:
         """The plan as what `rpi_clusterhat.waiting` drives. Subscribers are told in the driver's thread."""
@@ -116,6 +123,10 @@ class Operation:
                         powered[entry.name] = entry.role.is_on(levels)
                         if entry.state in in_state:
                             in_state[entry.state].append(entry.name)
+                        # What another process halts has power, and is about to lose it.
+                        wanted = step.desired and powered[entry.name] and entry.state is not State.STOPPING
+                        if wanted and self._is_halted_elsewhere(entry):
+                            in_state[State.STOPPING].append(entry.name)
                         if entry.driven is False:
                             undriven.append(entry.name)
                         if step.desired is not None:
@@ -234,6 +245,8 @@ class Operation:
         inventory = self._inventory
         entry = inventory.entries[step.node]
         if self.turn is None:
+            if self._is_halted_elsewhere(entry):  # whoever halts it cuts its power at the end
+                return Again(_HALT_POLL)
             self.turn = entry.bank.rail.join()
         seconds = self.turn.remaining()
         with entry.bank.lock:
@@ -313,6 +326,9 @@ class Operation:
             if entry.halting is not None:
                 return False
             self.halting.add(step.node)
+            if not self._mark_halt(entry):
+                self.halting.discard(step.node)
+                return False
             entry.halting = self
             if entry.state in (State.ON, State.READY):
                 self._inventory.apply(entry, Trigger.STOP, "request")
@@ -329,12 +345,41 @@ class Operation:
                 if entry.state is State.STOPPING and not entry.was_asked_to_halt:
                     self._inventory.apply(entry, Trigger.CANCEL, "request")
                 entry.halting = None
+            self._marks.pop(entry.name, None)
             self.halting.discard(entry.name)
+
+    def _mark_halt(self, entry: NodeEntry) -> bool:
+        try:
+            mark = entry.bank.rail.mark_halt(entry.role.offset)
+        except (LockError, LockTimeoutError):
+            return True  # no broken lock keeps a node from being switched off
+        if mark is None:
+            return self._has_waited_for_others()
+        self._marks[entry.name] = mark
+        return True
+
+    def _is_halted_elsewhere(self, entry: NodeEntry) -> bool:
+        try:
+            if not entry.bank.rail.is_halted_elsewhere(entry.role.offset):
+                return False
+        except (LockError, LockTimeoutError):
+            return False  # the rail's turn says so
+        return not self._has_waited_for_others()
+
+    def _has_waited_for_others(self) -> bool:
+        """Whether it has waited for the halts of other processes for so long that it goes ahead."""
+        if self._patience is None:
+            from rpi_clusterhat.hardware.locks import Patience
+
+            self._patience = Patience(self._inventory.clock)
+        return self._patience.waited() > _ELSEWHERE_MOST
 
     def _await_halt(self, step: plans.AwaitHalt) -> Again | bool:
         entry = self._inventory.entries[step.node]
         with entry.bank.lock:
-            return entry.was_asked_to_halt if entry.halting is None else Again(_HALT_POLL)
+            if entry.halting is not None or self._is_halted_elsewhere(entry):
+                return Again(_HALT_POLL)
+            return entry.was_asked_to_halt
 
     def _fail(self, step: plans.Fail) -> None:
         entry = self._inventory.entries[step.node]

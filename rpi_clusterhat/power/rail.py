@@ -10,14 +10,18 @@ that a program died in between, at an unknown moment but before now, and waits a
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat._fork import after_fork
 from rpi_clusterhat._frozen import Frozen
 from rpi_clusterhat.errors import LockTimeoutError
 from rpi_clusterhat.hardware.locks import Patience
 
 if TYPE_CHECKING:
     from rpi_clusterhat.clock import Clock
+    from rpi_clusterhat.hardware.lock_files import SharedFile
     from rpi_clusterhat.hardware.turnstile import Ticket, Turnstile
 
 __all__ = ["PowerUp", "Rail", "Turn", "earliest"]
@@ -68,6 +72,14 @@ class Rail:
         self.spacing = spacing
         self._turnstile = turnstile
         self._clock = clock
+        self._renew()
+        after_fork(self, Rail._renew)
+
+    def _renew(self) -> None:
+        """In a forked child no node is halted: those that are, are the parent's."""
+        self._lock = threading.Lock()
+        # As a kernel's lock ends with its file, a mark ends with its operation.
+        self._marks: weakref.WeakValueDictionary[int, SharedFile] = weakref.WeakValueDictionary()
 
     def __repr__(self) -> str:
         return f"<Rail {self._turnstile!r} spacing={self.spacing:g}>"
@@ -75,6 +87,39 @@ class Rail:
     def join(self) -> Turn:
         """Takes the next place in the queue."""
         return Turn(self._turnstile.join(), self._clock, self.spacing)
+
+    def mark_halt(self, number: int) -> object | None:
+        """Tells other processes that a node is being halted, for as long as what is returned lives.
+
+        Boards of one rail may have the same number: then one waits for the other, and nothing worse.
+
+        Args:
+            number: The offset of the node's line.
+
+        Returns:
+            None where another process halts it.
+
+        Raises:
+            LockError: The file of the lock cannot be used.
+        """
+        from rpi_clusterhat.hardware.turnstile import FileTurnstile
+
+        if not isinstance(self._turnstile, FileTurnstile):
+            return self  # no other process can reach the node
+        with self._lock:
+            mark = self._marks.get(number)
+            if mark is None and (mark := self._turnstile.mark(number)) is not None:
+                self._marks[number] = mark
+            return mark
+
+    def is_halted_elsewhere(self, number: int) -> bool:
+        """Says whether another process halts a node. See `mark_halt`."""
+        from rpi_clusterhat.hardware.turnstile import FileTurnstile
+
+        if not isinstance(self._turnstile, FileTurnstile):
+            return False
+        with self._lock:
+            return number not in self._marks and self._turnstile.is_marked(number)
 
 
 class Turn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +20,13 @@ from rpi_clusterhat import (
     StateChanged,
     SupersededError,
 )
+from rpi_clusterhat.hardware.backend import SupportsSimulation
+from rpi_clusterhat.hardware.turnstile import FileTurnstile
 from rpi_clusterhat.testing import FakeClock, simulated
 from tests.safety.pools import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rpi_clusterhat import Event
 
@@ -394,3 +396,47 @@ def test_a_cancelled_halt_leaves_the_node_as_it_is(tmp_path: Path) -> None:
         assert await hat["p1"].state() is State.ON
 
     together(house, work)
+
+
+# Other processes --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="shared")
+def _shared(tmp_path: Path) -> Iterator[tuple[Cluster, FileTurnstile]]:
+    """A HAT whose p1 is up, and the file where processes tell each other what they halt."""
+    clock = FakeClock(0.0)
+    options = {"boot_time": 1.0, "halt_time": 1.0, "writes": True, "state": str(tmp_path / "world.json")}
+    node = {"halt": ["simulated"]}
+    with Cluster.open("2.3", backend="sim", options=options, node=node, clock=clock) as hat:
+        hat.on("p1")
+        clock.advance(2.0)
+        backend = hat.banks[0].backend
+        assert isinstance(backend, SupportsSimulation)
+        path = backend.rail_lock("main")
+        assert path is not None
+        yield hat, FileTurnstile(path, guarded=False)
+
+
+def test_a_process_that_was_stopped_while_it_halts_a_node_holds_nobody_up_for_ever(
+    shared: tuple[Cluster, FileTurnstile],
+) -> None:
+    hat, turnstile = shared
+    mark = turnstile.mark(hat.boards[0].power[0].offset)
+    assert mark is not None
+    for switch, powered in ((hat.off, False), (hat.on, True)):
+        began = hat.clock.now()
+        switch("p1")
+        assert 180.0 <= hat.clock.now() - began <= 190.0
+        assert hat["p1"].powered is powered
+    assert simulated(hat)["p1"].corruptions == 0
+    hat.on("p2")  # which nobody halts
+    assert hat.clock.now() <= 390.0
+
+
+def test_a_broken_lock_keeps_no_node_from_being_halted(shared: tuple[Cluster, FileTurnstile]) -> None:
+    hat, turnstile = shared
+    Path(turnstile.path).unlink()
+    Path(turnstile.path).mkdir()
+    hat.on("p1")
+    hat.off("p1")
+    assert (hat["p1"].powered, simulated(hat)["p1"].corruptions) == (False, 0)
