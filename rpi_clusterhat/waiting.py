@@ -169,6 +169,7 @@ def _perform(step: Step, clock: Clock) -> Any:
     poll = select.poll()
     poll.register(step.fd, select.POLLIN if isinstance(step, Readable) else select.POLLOUT)
     end = SYSTEM.now() + step.seconds
+    clock.sleep(0.0)  # also where one short wait follows the other
     while not poll.poll(max(0.0, min(end - SYSTEM.now(), _SLICE)) * 1000):
         if SYSTEM.now() >= end:
             return False

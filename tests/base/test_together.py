@@ -174,12 +174,15 @@ class _Signals(FakeClock):
         super().sleep(seconds)
 
 
-@pytest.mark.parametrize("how", ["reads", "pauses", "polls"])
+@pytest.mark.parametrize("how", ["reads", "glances", "pauses", "polls"])
 @pytest.mark.parametrize("several", [1, 2])
 def test_a_signal_ends_waits_for_what_is_real(pipe: tuple[int, int], how: str, several: int) -> None:
     def waits() -> Steps[None]:
         if how == "reads":
             yield Readable(pipe[0], 30.0)
+        elif how == "glances":
+            for _ in range(3000):
+                yield Readable(pipe[0], 0.01)
         elif how == "pauses":
             yield Pause(30.0)
         for _ in range(3000):
