@@ -57,7 +57,7 @@ def test_an_earlier_place_counts_more_also_than_a_nodes_own_table_of_a_later_one
         "RPI_CLUSTERHAT_NODE_HALT_HOOK": "stop-it '{name}' now",
     }
     node = of("p2", config=str(file), env=env, code={"node": {"user": "me", "p1": {"user": "you"}}})
-    assert (node["halt"], node["halt_hook"]) == (("console", "hook"), ("stop", "{name}", "now"))
+    assert (node["halt"], node["halt_hook"]) == (("console", "hook"), ("stop-it", "{name}", "now"))
     assert (node["user"], node["host"]) == ("me", "10.0.0.2")
     assert str(node.origins["halt"]) == "RPI_CLUSTERHAT_NODE_HALT"
 
