@@ -139,7 +139,8 @@ class AsyncCluster(ClusterBase):
     ) -> None:
         """Switches nodes on, each in its turn and with the rail's spacing; returns when the last has power.
 
-        Nodes that have power are left alone and cost no wait.
+        Nodes that have power are left alone and cost no wait. One that is being halted, also by another
+        process, is waited for, and boots anew.
 
         Args:
             nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.

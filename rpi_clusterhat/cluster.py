@@ -134,7 +134,8 @@ class Cluster(ClusterBase):
     def on(self, *nodes: NodeLike, wait: Wait | None = None, boot_timeout: float = BOOT_TIMEOUT) -> None:
         """Switches nodes on, each in its turn and with the rail's spacing; returns when the last has power.
 
-        Nodes that have power are left alone and cost no wait.
+        Nodes that have power are left alone and cost no wait. One that is being halted, also by another
+        process, is waited for, and boots anew.
 
         Args:
             nodes: Names, nodes, or lists of them; ``"all"`` for all nodes.
