@@ -139,7 +139,9 @@ def node_layer(given: Given, *, within: str = "node") -> Layer:
     """
     table: Any = given.value
     if not hasattr(table, "items"):
-        raise invalid(within, table, "a table such as {halt = ['console']}", given.origin)
+        # Other than a number, it may be what somebody took for the place of a secret.
+        shown = table if isinstance(table, int | float) else type(table).__name__
+        raise invalid(within, shown, "a table such as {halt = ['console']}", given.origin)
     layer: Layer = {}
     for key, value in table.items():
         name = key.replace("-", "_") if isinstance(key, str) else key

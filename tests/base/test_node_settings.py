@@ -77,7 +77,7 @@ def test_an_earlier_place_counts_more_also_than_a_nodes_own_table_of_a_later_one
         ({"halt-quiet": 1, "halt_quiet": 1}, "Setting halt_quiet is set twice (from node.halt_quiet)"),
         ({3: 4}, "Unknown setting '3' of a node"),
         ({"p1": 3}, "Invalid value for p1: 3 (from node.p1): expected a table"),
-        ("console", "Invalid value for node: 'console': expected a table such as {halt = ['console']}"),
+        ("secret=x1", "Invalid value for node: 'str': expected a table such as {halt = ['console']}"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place(table: object, words: str) -> None:

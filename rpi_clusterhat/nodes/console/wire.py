@@ -189,5 +189,7 @@ class Answers:
 
     def output(self) -> str:
         """Returns what the command wrote so far, as plain text."""
-        rest = self._rest if self.has_started and self.status is None and not self._is_in_line else b""
+        rest = self._rest if self.has_started and self.status is None else b""
+        if self._is_in_line:
+            rest = rest.lstrip(b"\r").removeprefix(b"\n")
         return plain_text(bytes(self._output[-self._keep :]) + rest)[-self._keep :]
