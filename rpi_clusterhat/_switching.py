@@ -96,6 +96,7 @@ def _halt(operation: Operation, inventory: Inventory, halter: Halter, name: str,
         inventory.announce(NodeHalted(name, halted.way, halted.seconds, halted.reason))
     elif cut:
         inventory.announce(CutWithoutHalt(name, halted.reason))
+        inventory.deliver()  # the command tells it in its own way, and quiets the log
         _log.warning("%s loses its power without a halt: %s", name, halted.reason)
     else:
         gate.back()
