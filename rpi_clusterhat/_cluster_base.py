@@ -370,6 +370,9 @@ class NodeHandle(Handle[C]):
 
     def console_listener(self) -> ConsoleListener | None:
         """Makes what a pool reads its console with while it boots; None where no console is set."""
+        cluster: Any = self._cluster
+        if cluster._nodes is None:  # noqa: SLF001 - nothing is set: nothing is to be loaded in the middle of a boot
+            return None
         return self._access.console_listener()
 
     def __repr__(self) -> str:

@@ -115,9 +115,8 @@ class NodeAccess:
         return AsyncConsole(self.console_path, self.settings["user"], self.secret)
 
     def console_listener(self) -> ConsoleListener | None:
-        """Makes what reads its console while it boots; None where neither settings nor backend know one."""
-        known = isinstance(self._backend, SupportsConsoles) and self._offset in self._backend.consoles()
-        if not known and "console" not in self.settings.origins and "console" not in self.settings["halt"]:
+        """Makes what reads its console while it boots; None where no setting speaks of a console."""
+        if "console" not in self.settings.origins and "console" not in self.settings["halt"]:
             return None
         from .console.listener import ConsoleListener
 
