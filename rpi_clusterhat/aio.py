@@ -183,6 +183,7 @@ class AsyncCluster(ClusterBase):
         Raises:
             NodeNameError: Something else is named, or nothing. Nothing was switched.
             NodeFailedError: A node still has power, or may have. The others are off.
+            SettingError: A setting of a way to halt is invalid. Its node keeps its power.
             HaltRefusedError: A guard does not allow a halt. The others are off.
             HaltError: A node is not down in time, and ``cut`` is false. The others are off.
             SupersededError: Another caller wants a node to stay on, which had not been asked to halt yet. The

@@ -117,3 +117,19 @@ def test_a_hook_that_fails_is_told_by_its_last_words(tmp_path: Path) -> None:
             hat.off("p2", cut=False)
         assert "ended with status 3: no such node" in str(caught.value)
         assert hat["p2"].state == "on"
+
+
+def test_an_invalid_setting_is_told_at_once_and_the_node_stays_on(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("raspberry")
+    secret.chmod(0o644)
+    node = {"halt": ["console", "ssh"], "secret_file": str(secret), "host": "127.0.0.1", "ssh_port": 9}
+    clock = FakeClock()
+    with Cluster.open("2.3", backend="sim", lock_dir=str(tmp_path), node=node, clock=clock) as hat:
+        hat.on("p2")
+        began = clock.now()
+        with pytest.raises(SettingError, match="may be read or written by everybody"):
+            hat.off("p2")
+        assert clock.now() - began < 1.0
+        assert hat["p2"].state == "on"
+        hat.off("p2", now=True)

@@ -6,7 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rpi_clusterhat._frozen import Frozen
-from rpi_clusterhat.errors import ClusterHatError, CommandTimeoutError, HaltRefusedError, SupersededError
+from rpi_clusterhat.errors import (
+    ClusterHatError,
+    CommandTimeoutError,
+    HaltRefusedError,
+    SettingError,
+    SupersededError,
+)
 from rpi_clusterhat.waiting import Sleep
 
 from .phases import HaltPhase, HaltTrigger, after
@@ -99,6 +105,7 @@ class Halter:
         Raises:
             HaltRefusedError: A guard does not allow it.
             SupersededError: The halt was called off before the node was asked.
+            SettingError: A setting that a way needs is invalid. The node was not told.
         """
         began = clock.now()
         self._begin()
@@ -186,6 +193,9 @@ class Halter:
 
             try:
                 yield from way.ask(left_for_this, gate.go)
+            except SettingError:  # it does not get right by itself
+                gate.back()
+                raise
             except ClusterHatError as error:
                 why[way.name] = str(error)
                 if isinstance(error, CommandTimeoutError):
