@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from rpi_clusterhat import validate
 from rpi_clusterhat.clock import SYSTEM
 from rpi_clusterhat.waiting import Pause, Readable, Writable
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from rpi_clusterhat.waiting import Steps
 
-__all__ = ["Process", "Tail", "is_word"]
+__all__ = ["Process", "Tail", "checked_argv", "is_word"]
 
 _AT_ONCE = 64 * 1024
 _AFTER_THE_END = 1024 * 1024
@@ -183,6 +184,15 @@ class Tail:
             if shown := "".join(c for c in line if c.isprintable()).strip():
                 return shown
         return ""
+
+
+def checked_argv(argv: tuple[str, ...], example: str) -> tuple[str, ...]:
+    """Returns a command and its arguments. Raises `SettingError`, with the example, where they are none."""
+    if not argv or not argv[0] or not all(is_word(word) for word in argv):
+        raise validate.invalid(
+            "argv", argv, f"a command and its arguments, each a text of its own without NUL: {example}"
+        )
+    return argv
 
 
 def is_word(word: object) -> bool:

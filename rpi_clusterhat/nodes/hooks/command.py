@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rpi_clusterhat import validate
 from rpi_clusterhat.errors import NodeAccessError
-from rpi_clusterhat.nodes.process import Process, Tail, is_word
+from rpi_clusterhat.nodes.process import Process, Tail, checked_argv, is_word
 
 from .hook import Hook, RefusedError, Template
 
@@ -43,14 +43,7 @@ class CommandHook(Hook):
 
     def __init__(self, *argv: str, timeout: float = 10.0) -> None:
         super().__init__(timeout)
-        if not argv or not argv[0] or not all(is_word(word) for word in argv):
-            raise validate.invalid(
-                "argv",
-                argv,
-                "a command and its arguments, each a text of its own without NUL: "
-                "CommandHook('halt-node', '{name}')",
-            )
-        self.argv = argv
+        self.argv = checked_argv(argv, "CommandHook('halt-node', '{name}')")
         self._words = [Template("argv", word) for word in argv]
 
     @property

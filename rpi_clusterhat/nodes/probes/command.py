@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rpi_clusterhat import validate
-from rpi_clusterhat.nodes.process import Process, is_word
+from rpi_clusterhat.nodes.process import Process, checked_argv
 
 from .timed import DownError, TimedProbe, describe
 
@@ -31,14 +30,7 @@ class CommandProbe(TimedProbe):
 
     def __init__(self, *argv: str, timeout: float = 5.0) -> None:
         super().__init__(timeout)
-        if not argv or not argv[0] or not all(is_word(word) for word in argv):
-            raise validate.invalid(
-                "argv",
-                argv,
-                "a command and its arguments, each a text of its own without NUL: "
-                "CommandProbe('ssh', 'p1.local', 'true')",
-            )
-        self.argv = argv
+        self.argv = checked_argv(argv, "CommandProbe('ssh', 'p1.local', 'true')")
 
     @property
     def target(self) -> str:
